@@ -36,6 +36,23 @@ def main(
     shard_rows: Annotated[
         int, typer.Option(help="Rows in each shard. A worker holds about three shards in memory.")
     ] = 100_000,
+    tag: Annotated[
+        str,
+        typer.Option(
+            help="A column, such as source, whose value is prepended to each text: `source: books` and an empty line. "
+            "The tokens of these tags are counted: a quarter of their bytes."
+        ),
+    ] = "",
+    holdout: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the tokens to set aside in OUT/holdout, such as 0.01. Copies that the scorer duplicates "
+            "found stay together, so that no copy of a held-out text is trained on."
+        ),
+    ] = None,
+    holdout_by: Annotated[
+        str, typer.Option(help="Set rows with equal values of this column aside together, such as domain.")
+    ] = "",
     seed: Seed = 0,
     engine: EngineName = "local",
     workers: EngineWorkers = None,
@@ -64,6 +81,9 @@ def main(
             partial=partial,
             take_over=take_over,
             progress=report,
+            tag=tag,
+            holdout=holdout,
+            holdout_by=holdout_by,
         )
     warn(training_set.warnings)
     record = {**training_set.record(), "out": str(out)}

@@ -132,8 +132,20 @@ def main(
         typer.Option(min=0, help="With --by score.duplicates: compare the full text of this many removed rows."),
     ] = 16,
     materialize: Annotated[
-        bool, typer.Option("--materialize", help="Also write the kept rows, in the format in which they came.")
+        bool,
+        typer.Option(
+            "--materialize",
+            help="Also write the kept rows to OUT/rows, a folder that `datasets.load_dataset` reads. JSON stays JSON "
+            "lines with its very bytes; Parquet, Arrow, CSV and TSV become Parquet.",
+        ),
     ] = False,
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="parquet or jsonl: the format of --materialize. Needed if some inputs are JSON and others are not.",
+        ),
+    ] = "",
     partial: Partial = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Decide everything, print what would be removed, and write nothing.")
@@ -150,6 +162,7 @@ def main(
     """Prune examples."""
     from curate.pruning.prune import prune
     from curate.pruning.source_guard import SourceNearlyGone
+    from curate.storage.completion import ROWS
     from pipelines.shared import engine_options
     from pipelines.shared.show import progress, result, table, warn
 
@@ -181,6 +194,7 @@ def main(
                 max_source_removal=max_source_removal,
                 verify=verify,
                 materialize=materialize,
+                format_name=format_name,
                 partial=partial,
                 dry_run=dry_run,
                 shard_rows=shard_rows,
@@ -193,7 +207,10 @@ def main(
             typer.echo(table(error.table), err=True)
             raise
     warn(pruned.warnings)
-    result(as_json, pruned.record(), "\n".join(text(pruned)))
+    lines = text(pruned)
+    if materialize and not dry_run:
+        lines += ["", f"kept rows, as `datasets.load_dataset` reads them: {out / ROWS}"]
+    result(as_json, pruned.record(), "\n".join(lines))
 
 
 def text(pruned: "Pruned") -> list[str]:

@@ -7,7 +7,7 @@ what each source loses, and write.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -17,13 +17,14 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.pruning import decisions, kept_rows, removal_table, rule_options, rules, source_guard
+from curate.pruning import decisions, removal_table, rule_options, rules, source_guard
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.columns import first_reading
 from curate.pruning.columns.score_column import ScoreColumn
 from curate.pruning.decisions import POOLS, Decided, Fate
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import Eligible
+from curate.pruning.kept_rows import job as kept_rows
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.pruned import Pruned
 from curate.pruning.removal_report import examples, page
@@ -35,9 +36,9 @@ from curate.storage import artifacts, completion, files, manifest, s3
 from curate.storage.locks import lock
 from curate.storage.scratch import scratch_folder
 from curate.tables import out_folder, scored, writer
-from curate.tables.shards import Shard, ending, stem_of
+from curate.tables.data_set import card
+from curate.tables.shards import Shard
 
-ROWS = "rows"  # the folder of kept rows below the output
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 WORK = "pruning"  # the folder of work files below the bookkeeping of the output
 
@@ -63,6 +64,7 @@ def prune(
     max_source_removal: float = source_guard.MAX_REMOVAL,
     verify: int = compare_again.SAMPLED,
     materialize: bool = False,
+    format_name: str = "",
     partial: bool = False,
     dry_run: bool = False,
     shard_rows: int = writer.SHARD_ROWS,
@@ -108,7 +110,10 @@ def prune(
         recall: the recall of each class on held-out data, for the balance ``label:recall``.
         max_source_removal: stop if a source loses more than this beyond what all lose. 1: never.
         verify: with ``score.duplicates``, the number of removed rows whose similarity is checked exactly.
-        materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
+        materialize: write the kept rows too, to ``out/rows``, with a card that `datasets.load_dataset` reads, and data
+            files of ``shard_rows`` rows.
+        format_name: of these files, ``parquet`` or ``jsonl``. "" is the format of the inputs: JSON stays JSON lines
+            with its very bytes, and Parquet, Arrow, CSV and TSV become Parquet. Inputs of both kinds need a name.
         partial: take what is scored so far of a folder whose job has not ended. What is left out is a warning.
         dry_run: decide everything, and write nothing. Work files are in the system's temporary folder, so that workers
             must be on this machine.
@@ -154,7 +159,8 @@ def prune(
     # A missing input is noticed before the decisions of an earlier call are removed.
     verifies = by == DUPLICATES and verify > 0
     if materialize:
-        scored.with_inputs(scores, scored.inputs(scores), partial=partial)
+        pairs = scored.with_inputs(scores, scored.inputs(scores), partial=partial)
+        kept_rows.data_format([data for _, data in pairs], format_name)
     elif verifies:
         scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=partial)
     _check_out(scores, shards, out)
@@ -202,7 +208,14 @@ def prune(
             pruned = replace(pruned, verified=verified)
         if materialize:
             kept_rows.write_kept(
-                scores, out, out / ROWS, shard_rows=shard_rows, engine=place.engine, progress=progress, partial=partial
+                scores,
+                out,
+                format_name=format_name,
+                command=_command(scores, require, options, format_name, shard_rows),
+                shard_rows=shard_rows,
+                engine=place.engine,
+                progress=progress,
+                partial_scores=partial,
             )
             # What was written is right only if the inputs stayed the same while they were read.
             scored.check_inputs(scores)
@@ -319,8 +332,20 @@ def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
     if out.resolve() == scores.resolve():
         raise SchemaError(f"--out {out} is the folder of the scores. Give another folder for the decisions")
     data = cast(list[str], scored.job(scores)["data"]) if files.exists(scored.record_path(scores)) else []
-    names = [f"rows/{stem_of(shard.relative)}-00000{ending(shard.relative)}" for shard in shards]
-    out_folder.check(out, data, (removal_table.TABLE, *names))
+    out_folder.check(out, data, (removal_table.TABLE, *kept_rows.output_names()))
+
+
+def _command(scores: Path, require: Sequence[str], options: RuleOptions, format_name: str, shard_rows: int) -> str:
+    """Return the command line of a pruning that writes its rows, for their card."""
+    values = {
+        "require": list(require),
+        **asdict(options),
+        "materialize": True,
+        "format": format_name,
+        "shard_rows": shard_rows,
+    }
+    defaults = {field.name: field.default for field in fields(RuleOptions)} | {"shard_rows": writer.SHARD_ROWS}
+    return card.command("prune", [scores], values, defaults)
 
 
 def _pools(

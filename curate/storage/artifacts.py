@@ -45,6 +45,7 @@ KINDS: Mapping[str, Kind] = {
     "drawn_rows": Kind(2, ("draws",), jobs.DrawnRowsForm, AGAIN),
     "fit": Kind(2, ("laws", "theta", "fits"), fits.FitForm, "make the file again with `curate fit`"),
     "job": Kind(2, ("arguments", "asked"), jobs.JobForm, AGAIN),  # `asked` was the name in format 1
+    "kept_rows": Kind(1, ("files",), jobs.KeptRowsForm, "run `curate prune` again with another --out"),
     "learned": Kind(2, ("inputs",), jobs.LearnedForm, "run `curate score` again with --restart"),
     "plan": Kind(2, ("plans",), plans.PlansForm, "make the file again with `curate plan`"),
     "pools": Kind(2, ("pools",), pools.PoolsForm, "make the file again with `curate pools`"),

@@ -147,8 +147,10 @@ def check_input(item: str) -> None:
         folder = folder.parent
     for record in records(folder):
         require(folder, record.job)
-    if folder.name == ROWS:
-        require(folder.parent, "prune")
+    # The data files of kept rows are in a folder of their own.
+    for rows in (folder, folder.parent):
+        if rows.name == ROWS:
+            require(rows.parent, "prune")
 
 
 def _write(folder: Path, record: Completion) -> None:

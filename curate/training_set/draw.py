@@ -17,16 +17,19 @@ import pyarrow.parquet as pq
 
 from curate.engines import Engine
 from curate.engines.local import Local
-from curate.errors import Interrupted, SchemaError
+from curate.errors import Interrupted, SchemaError, first_few
 from curate.pool.mixture import Mixture
 from curate.pool.pool import Pool
 from curate.progress import Progress, silent
 from curate.storage import completion, s3
 from curate.storage.files import sweep
 from curate.tables import out_folder, scored
+from curate.tables.data_set import card
 from curate.tables.token_counts import TOKENS
 from curate.tables.writer import SHARD_ROWS
-from curate.training_set import job_record, row_index, shuffle, stages
+from curate.training_set import job_record, row_index, shuffle, stages, tags
+from curate.training_set.holdout import groups, held_rows
+from curate.training_set.holdout.groups import Holdout
 from curate.training_set.ordering.pool_draw import PoolDraw
 from curate.training_set.stages import DrawingJob
 
@@ -43,7 +46,8 @@ class TrainingSet:
 
     ``planned`` are the tokens that were planned, ``left_out`` the pools of which nothing was. ``draws`` say what was
     drawn of each pool, in the order of names. ``shards`` are (file, rows, tokens). ``inputs`` are the content hashes of
-    the files that were read. ``warnings`` say what the scores of the pools lack of the data.
+    the files that were read. ``warnings`` say what the scores of the pools lack of the data. ``holdout`` is what was to
+    be held out, or None, and ``held`` are the (file, rows, tokens) that are.
     """
 
     out: Path
@@ -55,9 +59,14 @@ class TrainingSet:
     warnings: tuple[str, ...] = field(default=(), compare=False)
     # What people read for tokens: see `curate.tables.token_counts`.
     tokens_noun: str = field(default=TOKENS, compare=False)
+    holdout: Holdout | None = None
+    held: tuple[tuple[str, int, int], ...] = ()
 
     def table(self) -> pl.DataFrame:
-        """Return one row for each pool: pool, planned, tokens and rows (drawn), unique_tokens, unique_rows, passes."""
+        """Return one row for each pool: pool, planned, tokens and rows (drawn), unique_tokens, unique_rows, passes.
+
+        With a holdout, held_tokens and held_rows too: those of the pool that are held out.
+        """
         return pl.DataFrame(
             {
                 "pool": draw.pool,
@@ -67,6 +76,7 @@ class TrainingSet:
                 "unique_tokens": draw.unique,
                 "unique_rows": draw.rows,
                 "passes": draw.tokens / draw.unique,
+                **({"held_tokens": draw.held_tokens, "held_rows": draw.held_rows} if self.holdout else {}),
             }
             for draw in self.draws
         )
@@ -87,8 +97,13 @@ class TrainingSet:
             "left_out": list(self.left_out),
             "pools": self.table().to_dicts(),
             "shards": [{"file": file, "rows": rows, "tokens": tokens} for file, rows, tokens in self.shards],
+            **({"holdout": self._holdout_record(self.holdout)} if self.holdout else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
         }
+
+    def _holdout_record(self, holdout: Holdout) -> dict[str, object]:
+        files = [{"file": file, "rows": rows, "tokens": tokens} for file, rows, tokens in self.held]
+        return {"share": holdout.share, "by": holdout.by, "files": files}
 
     def chart(self) -> "Chart":
         """Return a bar chart of the tokens drawn from each pool, beside its unique tokens."""
@@ -115,6 +130,8 @@ def draw(
     restart: bool = False,
     partial: bool = False,
     progress: Progress = silent,
+    tag: str = "",
+    holdout: Holdout | None = None,
 ) -> TrainingSet:
     """Write ``out/part-00000.parquet`` and so on, of ``shard_rows`` rows each.
 
@@ -122,6 +139,9 @@ def draw(
     rows, and each draws its own. The bytes follow from rows and arguments alone, however many workers there are and
     however the files are called or cut (rows with equal ids go by file and row). The same call continues a job that
     was interrupted.
+
+    Values of the column ``tag`` are prepended to the texts, and their tokens count. ``holdout`` sets rows aside in
+    ``out/holdout/data``; pools are drawn from the others.
 
     The folder is recorded as begun; who writes index.json records its end. ``partial``: scores may be of a job that has
     not ended.
@@ -137,15 +157,20 @@ def draw(
     parts = tuple(sorted(mixture.parts, key=lambda part: part.pool.name))
     pools = [part.pool for part in parts]
     check_apart(out, pools)
+    if holdout is not None:
+        holdout.check()
     data_files = row_index.data_files(pools, partial=partial)
+    for file in data_files if tag else ():
+        tags.check(file.data, file.reading)
     # One set of workers for all steps: starting them takes seconds.
     with (engine or Local()).session(folders=(out,)) as session:
-        job = DrawingJob(out, parts, data_files, shard_rows, seed, session, progress)
+        job = DrawingJob(out, parts, data_files, shard_rows, seed, session, progress, tag, holdout)
         sweep(out)
         _begin(job, restart=restart, partial=partial)
         draws = stages.planned(job)
         # Where all shards are written, nothing is read again.
-        if draws is None or stages.missing(job, draws):
+        lacks_held = not all(path.is_file() for path in stages.held_files(job))
+        if draws is None or stages.missing(job, draws) or lacks_held:
             _record_begin(job, partial)
             draws, first_blocks = stages.put_in_order(job)
             stages.write(job, draws, first_blocks)
@@ -156,8 +181,24 @@ def draw(
     shards = tuple(_shard(out, name) for name, _, _ in stages.spans(job, draws))
     folders = sorted({Path(pool.scores) for pool in pools if pool.scores})
     warnings = tuple(line for scores in folders for line in scored.left_out(scores).warnings)
+    warnings += _unlinked(folders, pools, holdout)
+    held = tuple(_shard(out, path.relative_to(out).as_posix()) for path in stages.held_files(job))
     hashes, noun = job_record.hashes(job.record), scored.tokens_noun(pool.scores for pool in pools)
-    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, hashes, warnings, noun)
+    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, hashes, warnings, noun, holdout, held)
+
+
+def _unlinked(folders: Sequence[Path], pools: Sequence[Pool], holdout: Holdout | None) -> tuple[str, ...]:
+    """Return a warning if copies of held-out rows may be in the training set."""
+    if holdout is None or holdout.by:
+        return ()
+    without = [str(folder) for folder in folders if not groups.has_links(folder)]
+    without += [pool.name for pool in pools if not pool.scores]
+    if not without:
+        return ()
+    return (
+        f"no duplicates are known of {first_few(without)}, so the training set may have copies of held-out rows. "
+        "Score the data with --scorer duplicates first, or give --holdout-by COLUMN",
+    )
 
 
 def _shard(out: Path, name: str) -> tuple[str, int, int]:
@@ -202,7 +243,8 @@ def _begin(job: DrawingJob, *, restart: bool, partial: bool) -> None:
             return
     _record_begin(job, partial)
     # The shards go before the record is written: a job that is killed here must not claim shards of another.
-    for path in (*parts, job.out / "index.json", job.order):
+    for path in (*parts, job.out / "index.json", job.out / card.CARD, job.order):
         path.unlink(missing_ok=True)
+    rmtree(job.out / held_rows.SPLIT, ignore_errors=True)
     rmtree(job.folder, ignore_errors=True)
     job_record.save(job.record, job.settings, job.files, job.engine)

@@ -16,8 +16,11 @@ from curate.pool.pool import Pool, pools_hash, read_pools
 from curate.progress import Progress, silent
 from curate.storage import artifacts, completion
 from curate.storage.locks import lock
+from curate.tables.data_set import card
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set.draw import STEP, TrainingSet, check_apart, draw
+from curate.training_set.holdout.groups import Holdout
+from curate.training_set.set_card import save_card
 
 __all__ = ["TrainingSet", "materialize"]
 
@@ -39,13 +42,17 @@ def materialize(
     partial: bool = False,
     take_over: bool = False,
     progress: Progress = silent,
+    tag: str = "",
+    holdout: float | None = None,
+    holdout_by: str = "",
 ) -> TrainingSet:
     """Draw a training set into Parquet shards below ``out``, shuffled, with exact counts of rows and tokens.
 
     Args:
         plan: a plan; a schedule, whose phases are drawn in order; or pools, of which every row is drawn once. Each may
             be the path of its file or the result of `plan`, `schedule` or `pools`.
-        out: a folder for ``part-00000.parquet`` and so on, and for ``index.json``, which lists what was drawn.
+        out: a folder for ``part-00000.parquet`` and so on, for ``index.json``, which lists what was drawn, and for a
+            card that `datasets.load_dataset` reads.
         pools: the pools of the plan, or the path of pools.json. None: the pools that the plan holds.
         budget: which of the plan's budgets, counted from 0. None: the only one.
         shard_rows: rows in each shard; a worker holds about three shards in memory.
@@ -57,6 +64,11 @@ def materialize(
         partial: draw from what is scored so far, although the job `score` has not ended.
         take_over: write even if a job on another machine holds ``out``; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
+        tag: a column, such as ``source``. ``source: books`` and an empty line are then prepended to a text whose
+            ``source`` is ``books``. A tag of n bytes counts n / 4 tokens, rounded up.
+        holdout: the share of the tokens to set aside, to ``out/holdout/data``. Rows that `duplicates` links are set
+            aside together, or not at all. The plan is drawn from the other rows.
+        holdout_by: a column whose equal values are set aside together instead, such as ``domain``.
 
     The same call continues a job that was interrupted.
 
@@ -71,6 +83,8 @@ def materialize(
         pools = tuple(pools)
     planned = _plan_or_pools(plan)
     mixture = _mixture(planned, pools, budget)
+    if holdout_by and holdout is None:
+        raise SchemaError(f"--holdout-by {holdout_by} needs --holdout, the share of the tokens to set aside")
     check_apart(out, [part.pool for part in mixture.parts])
     with lock.held(out, "materialize", take_over=take_over, progress=progress):
         training_set = draw(
@@ -82,6 +96,8 @@ def materialize(
             restart=restart,
             partial=partial,
             progress=progress,
+            tag=tag,
+            holdout=None if holdout is None else Holdout(holdout, holdout_by),
         )
         paths = {"plan": _path(plan), "pools": _path(pools)}
         # The files behind the pools were hashed while they were drawn from; what is in memory is hashed here.
@@ -92,11 +108,15 @@ def materialize(
             hashes["pools"] = pools_hash(pools)
         arguments: dict[str, object] = {**paths, "budget": budget, "shard_rows": shard_rows}
         # Left out where it is not set, so that other files keep their bytes.
-        arguments |= {"partial": True} if partial else {}
+        chosen = {"partial": partial, "tag": tag, "holdout": holdout, "holdout_by": holdout_by}
+        arguments |= {name: value for name, value in chosen.items() if value}
         made_by = artifacts.made_by(
             arguments, [path for path in paths.values() if path is not None], seed, tables=hashes
         )
         artifacts.save(out / INDEX, "training_set", {**training_set.record(), "made_by": made_by})
+        command = {**arguments, "plan": None, "seed": seed}
+        defaults: dict[str, object] = {"shard_rows": SHARD_ROWS, "seed": 0}
+        save_card(training_set, card.command("materialize", [paths["plan"] or "PLAN"], command, defaults), tag)
         completion.end(out, STEP)
         return training_set
 

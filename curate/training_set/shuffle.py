@@ -18,6 +18,7 @@ import pyarrow.ipc
 from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches as tables
+from curate.training_set import tags
 from curate.training_set.ordering import pieces, windows
 from curate.training_set.ordering.pieces import KeyedFile
 from curate.training_set.row_index import DataFile
@@ -40,7 +41,7 @@ class ScatterTask:
     """A data file whose copies are to be spilled.
 
     ``pools`` are the names of all pools in the order of their numbers. ``blocks`` are the numbers of the file's first
-    block of rows, and of the first block of the next file.
+    block of rows, and of the first block of the next file. ``tag`` is the column of tags, or empty.
     """
 
     file: DataFile
@@ -49,6 +50,7 @@ class ScatterTask:
     blocks: tuple[int, int]
     shard_rows: int
     shards: int
+    tag: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,9 @@ class GatherTask:
 def spill_path(folder: Path, number: int) -> Path:
     """Return the file with the copies of a data file."""
     return folder / f"{number:05d}.spill.arrow"
+
+
+PART_FILES = "part-*.parquet"  # the glob of all output shards
 
 
 def part_name(number: int) -> str:
@@ -145,10 +150,8 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
     pools = pl.Series(task.pools, dtype=pl.String)
     blocks, waiting, start = iter(range(first, last)), _places(opened, None), 0
     end_of_blocks = 0  # the row after those of all blocks that are read
-    for batch in tables.batches(task.file.data, ("text",), reading=task.file.reading):
-        # A file of which every text is null has no text type of its own.
-        frame = batch.with_columns(pl.col("text").cast(pl.String))
-        end = start + batch.height
+    for frame in texts(task.file, task.tag):
+        end = start + frame.height
         while end_of_blocks < end and (block := next(blocks, None)) is not None:
             waiting = np.concatenate([waiting, _places(opened, block)])
             end_of_blocks += windows.BLOCK_ROWS
@@ -162,6 +165,16 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
             )
             yield copies.select(*TRAINING, "slot")
         start = end
+
+
+def texts(file: DataFile, tag: str) -> Iterator[pl.DataFrame]:
+    """Yield the ids, sources and texts of a data file, batch by batch, with the tags of the column ``tag``."""
+    for batch in tables.batches(file.data, ("text", tag) if tag else ("text",), reading=file.reading):
+        # A file of which every text is null has no text type of its own.
+        frame = batch.with_columns(pl.col("text").cast(pl.String))
+        if tag:
+            frame = frame.with_columns(tags.tags(tag, batch[tag], file.data).alias("text") + frame["text"])
+        yield frame
 
 
 def _places(opened: Sequence[KeyedFile], block: int | None) -> np.ndarray:

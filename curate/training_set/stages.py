@@ -16,7 +16,11 @@ from curate.pool.mixture import Part
 from curate.pool.pool import to_json
 from curate.progress import Progress, counted, reporting
 from curate.storage import artifacts, manifest
+from curate.storage.files import replacing
 from curate.training_set import row_index, shuffle
+from curate.training_set.holdout import groups, held_rows
+from curate.training_set.holdout.groups import BUCKETS, GroupRule, Holdout
+from curate.training_set.holdout.held_rows import CollectTask
 from curate.training_set.ordering import cells, order_copies, windows
 from curate.training_set.ordering.cells import Indexed
 from curate.training_set.ordering.order_copies import PlannedPool
@@ -25,6 +29,7 @@ from curate.training_set.row_index import DataFile, IndexTask, PoolRows
 from curate.training_set.shuffle import GatherTask, ScatterTask
 
 MOST_SHARDS = 100_000  # the names of shards have five digits
+HELD = "held_rows"  # the field of the recorded draws with the number of rows that are held out
 PLACED = "placed"  # an empty file beside the places: they are complete
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,7 +39,8 @@ R = TypeVar("R")
 class DrawingJob:
     """The arguments that every step reads: the pools with their tokens, the data files, and where and how to work.
 
-    Pools are numbered in the order of ``parts``, which is that of their names.
+    Pools are numbered in the order of ``parts``, which is that of their names. ``tag`` is the column whose values are
+    prepended to the texts, or empty. ``holdout`` is what is held out, or None.
     """
 
     out: Path
@@ -44,6 +50,8 @@ class DrawingJob:
     seed: int
     engine: Engine
     progress: Progress
+    tag: str = ""
+    holdout: Holdout | None = None
 
     @property
     def folder(self) -> Path:
@@ -66,6 +74,11 @@ class DrawingJob:
         return sorted({path for file in self.data_files for path in file.files})
 
     @property
+    def score_folders(self) -> list[str]:
+        """Return the folders of the scores that mark the rows."""
+        return sorted({part.pool.scores for part in self.parts if part.pool.scores})
+
+    @property
     def settings(self) -> dict[str, object]:
         """Return all settings on which the result depends, apart from the contents of the input files.
 
@@ -74,6 +87,9 @@ class DrawingJob:
         return {
             "seed": self.seed,
             "shard rows": self.shard_rows,
+            # Left out where they are not set, so that an older folder is continued.
+            **({"tag": self.tag} if self.tag else {}),
+            **({"holdout": self.holdout.share, "holdout by": self.holdout.by} if self.holdout else {}),
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
             **{f"phases of pool {p.pool.name}": [list(phase) for phase in p.phases] for p in self.parts if p.phases},
             # Whole pools are compared too: a pool with other filters or folders is another job.
@@ -120,7 +136,8 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     """
     pools = tuple(number for number, _ in enumerate(job.parts))
     absent = [file for file in job.data_files if not cells.index_path(job.folder, file.number).is_file()]
-    tasks = [IndexTask(file, job.folder, job.seed) for file in absent]
+    rule, held = _held_out(job) if absent else (None, None)
+    tasks = [IndexTask(file, job.folder, job.seed, job.tag, rule, held) for file in absent]
     job.run("files counted", row_index.write_index, tasks, total=len(job.data_files))
     counts = [row_index.counts(cells.index_path(job.folder, file.number)) for file in job.data_files]
     first_blocks = windows.blocks([rows for rows, _ in counts])
@@ -128,7 +145,10 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     # A finished job removed its places. If one of its shards is lost, they are made again, and are the same.
     if draws is not None and _placed(job):
         return draws, first_blocks
-    owned = [{n: rows for n, rows in of_pools.items() if rows.rows or rows.null_rows} for _, of_pools in counts]
+    owned = [
+        {n: rows for n, rows in of_pools.items() if rows.rows or rows.null_rows or rows.held_rows}
+        for _, of_pools in counts
+    ]
     wanted = [_planned_pool(job.parts[number], number, owned) for number in pools]
     files = [
         Indexed(file.number, job.folder, tuple(number for number, _ in file.pools))
@@ -142,13 +162,21 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     with reporting(job.progress):
         ordered = order_copies.put_in_order(job.folder, wanted, files, first_blocks, run, cells.CELL_ROWS)
     draws = tuple(
-        replace(draw, target=part.tokens, without_text=sum(rows[n].null_rows for rows in owned if n in rows))
+        replace(
+            draw,
+            target=part.tokens,
+            without_text=sum(rows[n].null_rows for rows in owned if n in rows),
+            held_rows=sum(rows[n].held_rows for rows in owned if n in rows),
+            held_tokens=sum(rows[n].held_tokens for rows in owned if n in rows),
+        )
         for n, (draw, part) in enumerate(zip(ordered, job.parts, strict=True))
     )
     _check_shards(job, draws)
     records = {draw.pool: {k: v for k, v in asdict(draw).items() if k != "pool"} for draw in draws}
     # Written last: where this file is, the places are complete.
-    artifacts.save(job.order, "drawn_rows", {"draws": records})
+    held_out = sum(held_rows.rows(job.folder, file) for file in job.data_files) if job.holdout else 0
+    record = {"draws": records, HELD: held_out} if job.holdout else {"draws": records}
+    artifacts.save(job.order, "drawn_rows", record)
     for path in (*job.folder.glob("*.split"), *job.folder.glob("*.cell")):
         path.unlink()
     (job.folder / PLACED).touch()
@@ -160,12 +188,62 @@ def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) 
     shards = len(spans(job, draws))
     names, edges = tuple(part.pool.name for part in job.parts), first_blocks.tolist()
     spills = [
-        ScatterTask(file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards)
+        ScatterTask(
+            file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards, job.tag
+        )
         for file in job.data_files
         if not shuffle.spill_path(job.folder, file.number).is_file()
     ]
     job.run("files sorted into parts", shuffle.scatter, spills, total=len(job.data_files))
     job.run("shards written", shuffle.gather, missing(job, draws), total=shards)
+    if job.holdout is not None:
+        _write_held(job, names)
+
+
+def held_files(job: DrawingJob) -> list[Path]:
+    """Return the files of the rows that are held out; none where nothing is, or where no draw is planned yet."""
+    if job.holdout is None or not job.order.is_file():
+        return []
+    total = cast(int, artifacts.load(job.order, "drawn_rows")[HELD])
+    return [job.out / held_rows.FOLDER / shuffle.part_name(i) for i in range(-(-total // job.shard_rows))]
+
+
+def _write_held(job: DrawingJob, names: tuple[str, ...]) -> None:
+    """Collect the held-out rows of every data file, and write them to the files of their split."""
+    counts = [(file, count) for file in job.data_files if (count := held_rows.rows(job.folder, file))]
+    collected = [(held_rows.collected_path(job.folder, file.number), count) for file, count in counts]
+    tasks = [
+        CollectTask(file, job.folder, names, job.tag)
+        for (file, _), (path, _) in zip(counts, collected, strict=True)
+        if not path.is_file()
+    ]
+    job.run("files with held-out rows read", held_rows.collect, tasks, total=len(counts))
+    parts = held_rows.files_of(job.out / held_rows.FOLDER, collected, job.shard_rows)
+    absent = [part for part in parts if not part.path.is_file()]
+    job.run("files of the holdout written", held_rows.write, absent, total=len(parts))
+
+
+def _held_out(job: DrawingJob) -> tuple[GroupRule | None, Path | None]:
+    """Return how rows are grouped for the holdout, and the file with the mask of the buckets that are held out."""
+    if job.holdout is None:
+        return None, None
+    links = []
+    # Values of a column make the groups, so that links are not read for them.
+    for number, scores in enumerate(job.score_folders if not job.holdout.by else ()):
+        if (linked := groups.save_links(Path(scores), job.folder / f"links-{number}.npy")) is not None:
+            links.append((scores, linked))
+    rule = GroupRule(job.holdout.by, job.seed, tuple(links))
+    held = job.folder / "held.npy"
+    if not held.is_file():
+        tasks = [IndexTask(file, job.folder, job.seed, groups=rule) for file in job.data_files]
+        sizes = np.zeros(BUCKETS, dtype=np.int64)
+        for done, (buckets, tokens) in enumerate(job.engine.run(row_index.count_groups, tasks), start=1):
+            sizes[buckets] += tokens
+            job.progress("files with groups counted", done, len(tasks))
+        mask = groups.chosen(sizes, job.holdout.share)
+        with replacing(held) as temporary, temporary.open("wb") as handle:
+            np.save(handle, mask)
+    return rule, held
 
 
 def _placed(job: DrawingJob) -> bool:
@@ -178,6 +256,12 @@ def _planned_pool(part: Part, number: int, owned: Sequence[Mapping[int, PoolRows
     counts = {file: rows[number] for file, rows in enumerate(owned) if number in rows}
     rows, unique = sum(count.rows for count in counts.values()), sum(count.tokens for count in counts.values())
     null_rows = sum(count.null_rows for count in counts.values())
+    held = sum(count.held_rows for count in counts.values())
+    if not rows and held:
+        raise SchemaError(
+            f"all {held} rows of pool {pool.name!r} that have a text are held out, and the plan draws {target} tokens "
+            "from it. Use a smaller --holdout, another --holdout-by, or another --seed"
+        )
     if not rows:
         what = f"no rows with text (all {null_rows} texts are null)" if null_rows else "no rows"
         raise SchemaError(
@@ -185,10 +269,10 @@ def _planned_pool(part: Part, number: int, owned: Sequence[Mapping[int, PoolRows
             "Make its pools.json again with `curate pools`"
         )
     # The plan's shares were computed from these counts: if they changed, the plan is for other data.
-    if (total := unique + sum(count.null_tokens for count in counts.values())) != round(pool.tokens):
+    if (total := sum(count.all_tokens for count in counts.values())) != round(pool.tokens):
         raise SchemaError(
-            f"pool {pool.name!r} has {total} unique tokens on disk in {rows + null_rows} rows, but its pools.json "
-            f"says {pool.tokens:.15g} in {pool.examples or '?'}. Run `curate pools` and `curate plan` again"
+            f"pool {pool.name!r} has {total} unique tokens on disk in {rows + null_rows + held} rows, but its "
+            f"pools.json says {pool.tokens:.15g} in {pool.examples or '?'}. Run `curate pools` and `curate plan` again"
         )
     if not unique:
         raise SchemaError(

@@ -13,7 +13,7 @@ import pytest
 
 from curate.errors import SchemaError
 from curate.pruning import prune
-from curate.pruning.kept_rows import write_kept
+from curate.pruning.kept_rows.job import write_kept
 from curate.scoring import score
 from curate.tables import reading
 
@@ -94,7 +94,7 @@ def kept_of(tmp_path, **columns: pa.Array) -> None:
     parquet(tmp_path / "data" / "a.parquet", **columns)
     score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores", on_error="fail")
     prune.prune(tmp_path / "scores", tmp_path / "kept", by="score.length", keep=0.5)
-    write_kept(tmp_path / "scores", tmp_path / "kept", tmp_path / "rows")
+    write_kept(tmp_path / "scores", tmp_path / "kept")
 
 
 def lists(values: pa.Array, lengths: list[int]) -> pa.Array:
@@ -129,7 +129,7 @@ def test_long_values_that_many_rows_share_are_no_bomb_where_they_are_few_or_shor
     )
     mask = lists(pa.array(np.ones(rows * 2048, np.int8)), [2048] * rows)
     kept_of(tmp_path, text=pa.array(["w" * (i % 9) for i in range(rows)]), extra=extra, mask=mask)
-    kept = pq.read_metadata(next((tmp_path / "rows").glob("*.parquet"))).num_rows
+    kept = pq.read_metadata(next((tmp_path / "kept" / "rows" / "data").iterdir())).num_rows
     assert kept == rows // 2
 
 

@@ -13,6 +13,8 @@ from conftest import documents, one_line
 
 from curate.storage import manifest
 
+ROWS = ("--materialize", "--format", "parquet")  # the inputs are of two formats
+
 
 @pytest.fixture
 def work(tmp_path, monkeypatch, cli):
@@ -24,7 +26,7 @@ def work(tmp_path, monkeypatch, cli):
     documents(40, 80).write_ndjson("in/2.jsonl")
     documents(20, 200).write_ndjson("target.jsonl")
     cli("score", "in", "--scorer", "length", "--scorer", "dsir:target=target.jsonl", "--out", "scores")
-    cli("prune", "scores", "--by", "score.length", "--keep", 0.5, "--out", "kept", "--materialize")
+    cli("prune", "scores", "--by", "score.length", "--keep", 0.5, "--out", "kept", *ROWS)
     cli("pools", "scores", "--kept", "kept", "--out", "pools.json")
     return tmp_path
 
@@ -47,7 +49,7 @@ def keeping_size_and_time(path):
 LATER = {
     "score": ("score", "in", "--scorer", "length", "--scorer", "dsir:target=target.jsonl", "--out", "scores"),
     "prune": ("prune", "scores", "--by", "score.length", "--keep", "0.5", "--out", "kept2"),
-    "rows": ("prune", "scores", "--by", "score.length", "--keep", "0.5", "--out", "kept2", "--materialize"),
+    "rows": ("prune", "scores", "--by", "score.length", "--keep", "0.5", "--out", "kept2", *ROWS),
     "pools": ("pools", "scores", "--kept", "kept", "--out", "pools2.json"),
     "materialize": ("materialize", "pools.json", "--out", "train"),
     "pilot": ("pilot", "pools.json", "--runs", "2", "--params", "1e4", "--tokens", "2e3", "--out", "runs.parquet"),

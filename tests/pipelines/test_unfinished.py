@@ -78,7 +78,7 @@ def test_partial_takes_what_is_there_and_says_so_everywhere(half, cli):
     assert "--partial leaves out 4 of 6 files, not scored yet: " in done.err
     assert json.loads(Path("kept/pools.json").read_text())["made_by"]["arguments"]["partial"] is True
     assert completion.read(Path("kept"), "prune").partial
-    assert sum(pl.read_ndjson(path).height for path in Path("kept/rows").glob("*.jsonl")) == 20
+    assert sum(pl.read_ndjson(path).height for path in Path("kept/rows/data").glob("*.jsonl")) == 20
     done = cli(*POOLS, "--partial")
     assert done.code == 0
     assert "--partial leaves out 4 of 6 files, not scored yet: " in done.err
@@ -122,7 +122,8 @@ def test_a_score_file_that_is_gone_is_missed(work, cli):
 
 @pytest.mark.parametrize("stop_at", ["decide_files", "save", "write_kept"])
 def test_a_prune_that_was_stopped_is_refused_by_later_jobs(work, cli, monkeypatch, stop_at):
-    from curate.pruning import decisions, kept_rows
+    from curate.pruning import decisions
+    from curate.pruning.kept_rows import job as kept_rows
     from curate.pruning.removal_report import page
 
     assert cli(*SCORE).code == 0

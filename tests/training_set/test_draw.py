@@ -799,6 +799,9 @@ def test_pools_in_memory_are_those_of_the_file_and_their_hash_is_recorded(planne
     shards, others = tree(tmp_path / "file"), tree(tmp_path / "memory")
     index = json.loads(others.pop("index.json"))
     del shards["index.json"]
+    # The card has the command, which names the file of the pools.
+    assert "pools.json" in shards.pop("README.md").decode()
+    assert "pools.json" not in others.pop("README.md").decode()
     assert shards == others
     assert set(index["made_by"]["inputs"]) > {"pools", str(plan)}
     assert index["made_by"]["arguments"]["pools"] is None

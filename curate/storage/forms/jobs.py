@@ -82,6 +82,12 @@ class DrawnRowsForm(TypedDict):
     draws: dict[str, DrawForm]
 
 
+class KeptRowsForm(TypedDict, total=False):
+    """The data files of kept rows, by their names in the folder of data files."""
+
+    files: Required[list[PathText]]
+
+
 class DemoTextForm(TypedDict):
     """The bytes of text that the demo copied, by source."""
 

@@ -23,7 +23,7 @@ class PoolDraw:
     """What is drawn of one pool: ``full`` passes over its ``rows``, and ``last`` rows of one more pass.
 
     ``target`` tokens were planned and ``tokens`` are drawn; ``unique`` are the tokens of one pass. Of the pool's rows,
-    ``without_text`` more have a null text and are never drawn.
+    ``without_text`` more have a null text and are never drawn, and ``held_rows`` with ``held_tokens`` are held out.
     """
 
     pool: str
@@ -34,6 +34,8 @@ class PoolDraw:
     last: int
     tokens: int
     without_text: int = 0
+    held_rows: int = 0
+    held_tokens: int = 0
 
     @property
     def copies(self) -> int:

@@ -1,0 +1,143 @@
+"""Choose the groups of rows that are held out, by a hash of the group.
+
+In: a share, and what makes a group: the stored links of the scorer `duplicates`, or equal values of a column. Out: the
+hashes that are held out.
+The hashes of groups are counted in buckets, so that memory does not grow with the rows. Links are the exception: a
+link takes about 125 bytes while groups are formed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from curate.errors import SchemaError
+from curate.storage import files, manifest
+from curate.storage.files import replacing
+from curate.tables import batches
+from curate.tables.corpus import array_files
+from curate.training_set.ordering import pool_draw
+
+BUCKETS = 1 << 16  # of the hashes of groups: a share is met to within about 1 / 65,536 of the tokens
+FINISHED = "finished.npz"  # the record of the scorer `duplicates`, beside its folder of links
+SEED = 3  # the place of the seed among the settings in that record
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The share of the tokens to hold out. Rows with equal values of the column ``by`` stay together.
+
+    Without ``by``, rows stay together that the links of the scorer `duplicates` join.
+    """
+
+    share: float
+    by: str = ""
+
+    def check(self) -> None:
+        """Check the share.
+
+        Raises:
+            SchemaError: if it is not between 0 and 1.
+        """
+        if not 0 < self.share < 1:
+            raise SchemaError(f"--holdout {self.share:g} must lie between 0 and 1, such as 0.01")
+
+
+@dataclass(frozen=True)
+class LinkedRows:
+    """A file with the groups of the linked rows of a score folder, and the seed of the hashes of ids in it."""
+
+    path: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class GroupRule:
+    """How the group of a row is found: by the column ``by``, or by the linked rows of each score folder."""
+
+    by: str
+    seed: int
+    links: tuple[tuple[str, LinkedRows], ...] = ()
+
+    def buckets(self, scores: str, ids: pl.Series, values: pl.Series | None) -> np.ndarray:
+        """Return the bucket (n,) of the group of each row. ``values`` are those of the column ``by``."""
+        linked = dict(self.links).get(scores)
+        groups = batches.keys(ids, 0 if linked is None else linked.seed)
+        if values is not None:
+            # Rows without a value are groups of their own.
+            text = values.cast(pl.String)
+            named = text.is_not_null().to_numpy()
+            groups[named] = batches.keys(text.filter(text.is_not_null()), 0)
+        elif linked is not None:
+            rows, group = np.load(linked.path, mmap_mode="r")
+            places = np.minimum(np.searchsorted(rows, groups), len(rows) - 1)
+            groups = np.where(rows[places] == groups, group[places], groups)
+        # Hashed again: the smallest hash of a group is its name, and so most names are small.
+        hashes = pool_draw.order_keys(groups ^ np.uint64(batches.keys(["holdout"], self.seed)[0]), 0)
+        return (hashes >> np.uint64(48)).astype(np.int64)
+
+
+def has_links(scores: Path) -> bool:
+    """Return whether a folder of scores has the links of the scorer `duplicates`."""
+    return bool(_records(scores))
+
+
+def save_links(scores: Path, path: Path) -> LinkedRows | None:
+    """Write the groups of the linked rows of a score folder to a file, an array (2, m) of rows and groups.
+
+    A row is hash(id, seed), and a group the smallest hash among its rows. Returns None if no rows are linked.
+    """
+    if not (records := _records(scores)):
+        return None
+    record = records[0]
+    seed = int(array_files.read_arrays(record)["settings"][SEED])
+    parts = [array_files.read_arrays(part) for part in files.below(record.parent / "links", ".npz")]
+    first, second = (
+        np.concatenate([np.zeros(0, np.uint64), *(p[name] for p in parts)]) for name in ("first", "second")
+    )
+    if not len(first):
+        return None
+    rows, ends = np.unique(np.concatenate([first, second]), return_inverse=True)
+    ends = ends.reshape(2, -1)
+    edges = coo_matrix((np.ones(len(first), bool), (ends[0], ends[1])), shape=(len(rows), len(rows)))
+    _, labels = connected_components(edges, directed=False)
+    # Rows are sorted, so the first row of a group has its smallest hash.
+    _, smallest = np.unique(labels, return_index=True)
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        np.save(handle, np.stack([rows, rows[smallest[labels]]]))
+    return LinkedRows(path, seed)
+
+
+def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
+    """Return a mask (``BUCKETS``,) of the buckets that are held out.
+
+    ``sizes`` (``BUCKETS``,) are the tokens in each. Buckets are taken in order, those passed over that would take more
+    than the share.
+
+    Raises:
+        SchemaError: if every bucket takes more than the share.
+    """
+    total, most = int(sizes.sum()), share * int(sizes.sum())
+    mask, tokens = np.zeros(BUCKETS, dtype=bool), 0
+    for bucket in np.flatnonzero(sizes).tolist():
+        size = int(sizes[bucket])
+        if tokens + size <= most:
+            mask[bucket] = True
+            tokens += size
+    if not tokens:
+        smallest = int(sizes[sizes > 0].min()) if total else 0
+        least = f"--holdout {smallest / total:.2g} or more" if total else "another --holdout"
+        raise SchemaError(
+            f"--holdout {share:g} of {total} tokens are {most:.4g}, and the smallest group of rows has {smallest}. Use "
+            f"{least}, or a column with smaller groups"
+        )
+    return mask
+
+
+def _records(scores: Path) -> Sequence[Path]:
+    folder = scores / manifest.FOLDER
+    return [path for path in files.below(folder, FINISHED) if files.below(path.parent / "links", ".npz")]

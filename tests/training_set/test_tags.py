@@ -1,0 +1,86 @@
+"""A tag names the domain of a text, and its tokens are counted."""
+
+import json
+
+import polars as pl
+import pytest
+
+from curate.errors import SchemaError
+from curate.pool.pool import Pool
+from curate.pruning import make_pools
+from curate.scoring import score
+from curate.training_set.job import materialize
+
+
+def written(tmp_path, rows, name="data.jsonl"):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def drawn(out):
+    return pl.concat(pl.read_parquet(path) for path in sorted(out.glob("part-*.parquet")))
+
+
+def test_a_tag_is_prepended_and_counted(tmp_path):
+    rows = [{"text": "x" * 4 * (i + 1), "host": h} for i, h in enumerate(["en.org", "a  b\nc", None, 7.0])]
+    pool = Pool(
+        "web",
+        1 + 2 + 3 + 4,
+        4,
+        (str(written(tmp_path, [{**row, "host": str(row["host"])} if row["host"] else row for row in rows])),),
+    )
+    result = materialize([pool], tmp_path / "out", tag="host")
+    texts = dict(drawn(tmp_path / "out").select("id", "text").iter_rows())
+    assert texts == {
+        "data.jsonl:0": "host: en.org\n\nxxxx",
+        "data.jsonl:1": "host: a b c\n\nxxxxxxxx",
+        "data.jsonl:2": "xxxxxxxxxxxx",
+        "data.jsonl:3": "host: 7.0\n\n" + "x" * 16,
+    }
+    tags = {"data.jsonl:0": 4, "data.jsonl:1": 4, "data.jsonl:2": 0, "data.jsonl:3": 3}
+    tokens = dict(drawn(tmp_path / "out").select("id", "tokens").iter_rows())
+    assert tokens == {name: i + 1 + tags[name] for i, name in enumerate(tags)}
+    assert result.table()["unique_tokens"].to_list() == [10 + 11]
+    assert result.table()["passes"].to_list() == [1]
+    assert "Each text begins with a tag: `host: `" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_source_of_scored_rows_is_a_tag_although_no_column_has_it(tmp_path):
+    for name in ("web", "books"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        written(tmp_path / "data" / name, [{"text": f"{name} {i} " * 9} for i in range(20)])
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    pools = make_pools.pools(tmp_path / "scores")
+    result = materialize(pools, tmp_path / "out", tag="source", shard_rows=7)
+    rows = drawn(tmp_path / "out")
+    assert all(text.startswith(f"source: {source}\n\n") for source, text in rows.select("source", "text").iter_rows())
+    # Without tags the same rows come in the same order.
+    materialize(pools, tmp_path / "plain", shard_rows=7)
+    plain = drawn(tmp_path / "plain")
+    assert sorted(plain["id"]) == sorted(rows["id"])
+    assert rows["tokens"].sum() == plain["tokens"].sum() + 20 * 4 + 20 * 4
+    assert sum(draw.tokens for draw in result.draws) == rows["tokens"].sum()
+
+
+@pytest.mark.parametrize(
+    ("row", "tag", "message"),
+    [
+        ({"text": "word"}, "domain", "no column 'domain'; it has"),
+        ({"text": "word", "domain": ["a"]}, "domain", r"--tag domain: in .*data\.jsonl it is List"),
+        ({"text": "word", "domain": "x" * 300}, "domain", r"has 300 bytes, and a tag has at most 256"),
+    ],
+)
+def test_a_tag_that_cannot_be_is_one_line(tmp_path, row, tag, message):
+    pool = Pool("web", 1, 1, (str(written(tmp_path, [row])),))
+    with pytest.raises(SchemaError, match=message) as caught:
+        materialize([pool], tmp_path / "out", tag=tag)
+    assert "\n" not in str(caught.value)
+
+
+def test_conversations_get_no_tag(tmp_path):
+    turns = pl.DataFrame({"text": [[{"role": "user", "content": "hello"}]], "tokens": [3]})
+    turns.write_parquet(tmp_path / "chat.parquet")
+    pool = Pool("chat", 3, 1, (str(tmp_path / "chat.parquet"),))
+    with pytest.raises(SchemaError, match=r"--tag prepends a line to a column of text, and in .*chat\.parquet text is"):
+        materialize([pool], tmp_path / "out", tag="source")
