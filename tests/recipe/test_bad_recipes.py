@@ -76,7 +76,7 @@ def message(tmp_path, text):
         ("seed = 3", "sead = 3", "recipe.toml, line 8: prototypes has no option 'sead'; did you mean 'seed'?"),
         ("seed = 3", "k = 3", "recipe.toml, line 8: k stands in the text of `scorer` too"),
         ("seed = 3", 'seed = "three"', "prototypes: seed=three is not a whole number"),
-        ("seed = 3", 'embedding = "a,b"', "recipe.toml, line 8: the value of embedding holds a comma"),
+        ("seed = 3", 'embedding = "a,b"', "line 8: the value of embedding holds a comma"),
         ('by = "score.length"', 'by = "score.lenght"', "recipe.toml, line 10: by = 'score.lenght': no [[score]]"),
         ('by = "score.length"', "", "[prune] needs the key 'by'"),
         ("[[score]]\nscorer = \"length\"", "", "by = 'score.length': no [[score]] of the recipe adds this column"),
