@@ -2,9 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
+from typing import get_args
 
-from curate.recipe.keys import MATERIALIZE, POOLS, SCORE
+from curate.recipe import keys
+from curate.recipe.keys import JOBS, MATERIALIZE, POOLS, SCORE, Key
 from curate.recipe.steps import RecipeStep
+
+_TABLES = {job.name: table for table, job in JOBS.items()}
 
 
 def command(step: RecipeStep) -> str:
@@ -22,28 +26,31 @@ def command(step: RecipeStep) -> str:
         words += ["--pools", str(step.options["pools"])]
     for name, value in step.flags.items():
         if name != "plan":
-            words += _flag(name, value)
+            words += _flag(keys.keys(_TABLES[step.name])[name], value)
     return shlex.join([*words, "--out", str(step.out)])
 
 
-def _flag(name: str, value: object) -> Iterator[str]:
-    """Yield the words of one flag; a flag that is given once for each item of a list or table is repeated."""
-    flag = f"--{name.replace('_', '-')}"
+def _flag(key: Key, value: object) -> Iterator[str]:
+    """Yield the words of one flag. A flag for several items is repeated, unless it takes all of them in one text."""
+    flag = f"--{key.name.replace('_', '-')}"
     if isinstance(value, bool):
         yield from [flag] if value else []
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from (flag, f"{_quoted(str(key))}={item}")
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from (flag, str(item))
+    elif isinstance(value, Mapping | list | tuple):
+        items = (
+            [f"{_quoted(str(name))}={item}" for name, item in value.items()] if isinstance(value, Mapping) else value
+        )
+        texts = [str(item) for item in items]
+        if str in get_args(key.annotation):
+            yield from (flag, ",".join(texts if isinstance(value, Mapping) else map(_quoted, texts)))
+        else:
+            yield from (word for text in texts for word in (flag, text))
     else:
         yield from (flag, str(value))
 
 
 def _quoted(name: str) -> str:
     """Return a name in the double quotes that the command line needs around some names."""
-    return f'"{name}"' if set(name) & set(',="') else name
+    return '"' + name.replace('"', '""') + '"' if set(name) & set(',="') else name
 
 
 def _listed(value: object) -> list[str]:

@@ -77,9 +77,8 @@ def message(tmp_path, text):
         ("seed = 3", "k = 3", "recipe.toml, line 8: k stands in the text of `scorer` too"),
         ("seed = 3", 'seed = "three"', "prototypes: seed=three is not a whole number"),
         ("seed = 3", 'embedding = "a,b"', "line 8: the value of embedding holds a comma"),
-        ('by = "score.length"', 'by = "score.lenght"', "recipe.toml, line 10: by = 'score.lenght': no [[score]]"),
-        ('by = "score.length"', "", "[prune] needs the key 'by'"),
-        ("[[score]]\nscorer = \"length\"", "", "by = 'score.length': no [[score]] of the recipe adds this column"),
+        ('by = "score.length"', 'by = "score.lenght"', "line 10: by reads 'score.lenght', and no [[score]]"),
+        ("[[score]]\nscorer = \"length\"", "", "by reads 'score.length', and no [[score]] of the recipe adds it"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_line(tmp_path, before, after, told):
@@ -158,3 +157,17 @@ def test_values_may_be_written_as_on_the_command_line(tmp_path):
     assert recipe.options["pools"] == {"min_tokens": 2000.0}
     assert recipe.options["prune"]["meaning"] == {"a": "quality"}
     assert recipe.options["prune"]["keep"] == 0.5
+
+
+def test_a_key_that_a_job_needs_is_missed(tmp_path):
+    required = [key.name for key in keys.keys("prune").values() if key.required]
+    if required:
+        assert f"[prune] needs the key '{required[0]}'" in message(tmp_path, GOOD.replace('by = "score.length"', ""))
+
+
+@pytest.mark.skipif("require" not in keys.keys("prune"), reason="prune has no requirements yet")
+def test_a_score_that_no_scorer_adds_is_missed_before_scoring(tmp_path):
+    text = GOOD.replace("keep = 0.5", 'keep = 0.5\nrequire = ["score.length > 3 AND score.lenght < 4"]')
+    assert "line 12: require reads 'score.lenght', and no [[score]]" in message(tmp_path, text)
+    (tmp_path / "recipe.toml").write_text(text.replace("score.lenght < 4", "source = 'score.other'"))
+    read_recipe.read(tmp_path / "recipe.toml")

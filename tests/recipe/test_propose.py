@@ -1,12 +1,13 @@
 """`curate run --init` writes a recipe that runs as it is, whatever the shape of the data."""
 
 import json
+import shlex
 import tomllib
 from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import documents, text
+from conftest import documents, text, tree
 
 from curate.errors import SchemaError
 from curate.recipe import keys
@@ -211,3 +212,36 @@ def test_nothing_to_read(data):
     (data / "n.parquet").write_bytes(b"")
     with pytest.raises(SchemaError):
         propose(["data"])
+
+
+@pytest.mark.skipif(not HAS_COLUMNS, reason="jobs read no columns under other names yet")
+def test_the_commands_of_a_recipe_read_the_same_columns(data, cli):
+    rows = [
+        {"Question, here": f"What is {i}?", "answer": prose(i), "Doc ID": f"d{i}", "meta": {"domain": "x"}}
+        for i in range(20)
+    ]
+    (data / "qa.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    Path("recipe.toml").write_text(
+        '[data]\npaths = ["data"]\njoin = ["Question, here", "answer"]\n'
+        'columns = { id = \'"Doc ID"\', source = "meta.domain" }\n[[score]]\nscorer = "length"\n'
+    )
+    shown = cli("run", "recipe.toml", "--out", "out", "--dry-run").out
+    assert cli("run", "recipe.toml", "--out", "out").code == 0
+    by_recipe = tree(Path("out/scores"))
+    Path("out").rename("first")
+    (command,) = [line.strip() for line in shown.splitlines() if line.startswith("    ")]
+    assert cli(*shlex.split(command)[1:]).code == 0
+    by_command = tree(Path("out/scores"))
+    name = "qa.jsonl.scores.parquet"
+    assert by_command[name] == by_recipe[name]
+    assert pl.read_parquet(Path("out/scores") / name)["id"].to_list() == [f"d{i}" for i in range(20)]
+
+
+@pytest.mark.skipif(not HAS_COLUMNS, reason="jobs read no columns under other names yet")
+def test_names_with_spaces_are_quoted(data, cli):
+    frame = pl.DataFrame({"Doc ID": [f"d{i}" for i in range(40)], "Raw, Content": [prose(i) for i in range(40)]})
+    frame.write_parquet(data / "a.parquet")
+    assert cli("run", "--init", "data").code == 0
+    done = cli("run", "recipe.toml", "--out", "out")
+    assert done.code == 0, done.err
+    assert pl.read_parquet("out/scores/a.parquet.scores.parquet")["id"][0] == "d0"

@@ -60,7 +60,7 @@ def _column_keys(roles: Mapping[str, ColumnRole]) -> Iterator[str]:
         renamed.pop("text", None)
         yield f"join = {_toml(list(text.joined))}"
     if renamed and has_columns:
-        yield f"columns = {_toml(renamed)}"
+        yield f"columns = {_toml({role: roles[role].spelled for role in renamed})}"
     elif "text" in renamed:
         yield f"text-column = {_toml(renamed['text'])}"
     if text is not None and text.chat:

@@ -36,15 +36,24 @@ BYTES_PER_TOKEN = (1.0, 20.0)  # means outside are no counts of tokens: 1 is byt
 
 @dataclass(frozen=True)
 class ColumnRole:
-    """A column for a role, as it is written in a recipe, and why it was chosen.
+    """A column for a role, and why it was chosen.
 
     ``chat`` says that a column of texts holds conversations. ``joined`` are the columns of a text that has several.
+    ``computed`` says that the column is an expression in SQL, such as a field of a struct, ``meta.domain``.
     """
 
     column: str
     why: str
     chat: bool = False
     joined: tuple[str, ...] = ()
+    computed: bool = False
+
+    @property
+    def spelled(self) -> str:
+        """Return the column as an expression in SQL, where a name with spaces or marks stands in double quotes."""
+        if self.computed or re.fullmatch(r"[A-Za-z_]\w*", self.column):
+            return self.column
+        return '"' + self.column.replace('"', '""') + '"'
 
     @property
     def name(self) -> str:
@@ -65,7 +74,10 @@ def guess(frame: pl.DataFrame, named_columns: Mapping[str, str]) -> dict[str, Co
         if role != "source" and column not in frame.columns:
             names = first_few(frame.columns, near=column)
             raise SchemaError(f"--columns {role}={column}: the data has no column {column!r}; it has {names}")
-    roles = {role: ColumnRole(column, "named by --columns") for role, column in named_columns.items()}
+    roles = {
+        role: ColumnRole(column, "named by --columns", computed=column not in frame.columns)
+        for role, column in named_columns.items()
+    }
     text = roles.get("text")
     if text is not None and text.column in frame.columns and is_chat(frame[text.column].dtype):
         roles["text"] = ColumnRole(text.column, text.why, chat=True)
@@ -162,16 +174,16 @@ def _source(frame: pl.DataFrame) -> ColumnRole | None:
     nested = {
         f"{name}.{field.name}": frame[name].struct.field(field.name)
         for name, dtype in frame.schema.items()
-        if isinstance(dtype, pl.Struct)
+        if isinstance(dtype, pl.Struct) and name.isidentifier()
         for field in dtype.fields
-        if field.dtype == pl.String and plain(field.name) in SOURCE
+        if field.dtype == pl.String and field.name.isidentifier() and plain(field.name) in SOURCE
     }
     candidates = {name: frame[name] for name in _by_name(frame, SOURCE) if frame[name].dtype == pl.String} | nested
     for name, column in candidates.items():
         count = column.n_unique()
         # Each source should have several rows, or it tells rows apart and not where they come from.
         if count == 1 or (count <= MOST_SOURCES and 3 * count <= frame.height):
-            return ColumnRole(name, f"its name, and {count:,} different values")
+            return ColumnRole(name, f"its name, and {count:,} different values", computed=name in nested)
     return None
 
 
