@@ -113,7 +113,7 @@ def test_columns_are_told_by_name_and_content(data):
     }
     table = tomllib.loads(proposal.text)["data"]
     if HAS_COLUMNS:
-        assert table["columns"] == proposal.facts["columns"]
+        assert table["columns"] == {**proposal.facts["columns"], "text": '"Raw Content"'}
     else:
         assert table["text-column"] == "Raw Content"
     assert "60 different values in 60 rows" in proposal.text

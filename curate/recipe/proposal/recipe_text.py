@@ -120,5 +120,8 @@ def _toml(value: object) -> str:
         return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
+        # Between single quotes nothing is escaped.
+        return f"'{value}'"
     # JSON escapes texts as TOML does, but for one character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
