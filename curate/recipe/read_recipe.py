@@ -160,12 +160,16 @@ class _Reader:
                 raise self._error("score", "", '[[score]] must be a table, such as scorer = "length"')
             try:
                 scorers.append(scorer_tables.spec(table, self.base))
-                specs.check_columns_added(scorers)
+                specs.check_columns_added(scorers[-1:])
             except WrongScorerOption as error:
                 raise self._error("score", error.key, str(error), number=number) from None
             except CurateError as error:
                 key = next((key for key in table if repr(key.replace("-", "_")) in str(error)), "scorer")
                 raise self._error("score", key, str(error), number=number) from None
+        try:
+            specs.check_columns_added(scorers)
+        except CurateError as error:
+            raise self._error("score", "", str(error)) from None
         return tuple(scorers)
 
     def _options(self, table: str, written: Mapping[str, object]) -> tuple[dict[str, object], dict[str, object]]:

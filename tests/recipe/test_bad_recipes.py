@@ -70,6 +70,7 @@ def message(tmp_path, text):
         ('paths = ["data"]', "", "recipe.toml, line 2: [data] needs the key 'paths'"),
         ('paths = ["data"]', "paths = 3", "recipe.toml, line 3: paths must be a list of files, folders or globs"),
         ('out = "out"', "keep = 0.5", "recipe.toml, line 1: the key 'keep' stands above the first table"),
+        ('scorer = "length"', 'scorer = "prototypes"', "both make score.prototypes: leave one out"),
         ('out = "out"', "out = 3", "recipe.toml, line 1: out must be the path of a folder in quotes"),
         ('scorer = "length"', 'scorer = "lenth"', "line 5: unknown scorer 'lenth'; did you mean 'length'?"),
         ('scorer = "length"', "", "recipe.toml, line 4: [[score]] needs the key 'scorer'"),
@@ -126,6 +127,17 @@ def test_every_mistyped_key_is_caught(tmp_path_factory, case):
     line = next(i for i, row in enumerate(text.splitlines(), 1) if row == f"{name} = 1")
     assert f"recipe.toml, line {line}: " in told
     assert name in told
+
+
+@pytest.mark.parametrize(("table", "name"), KEYS)
+def test_every_value_of_a_wrong_type_is_caught(tmp_path, table, name):
+    lines = GOOD.splitlines()
+    place = lines.index(f"[{table}]")
+    rest = lines[place + 1 :]
+    end = next((i for i, line in enumerate(rest) if line.startswith("[")), len(rest))
+    others = [line for line in rest[:end] if line.partition(" ")[0].replace("-", "_") != name]
+    lines = [*lines[: place + 1], f"{name} = 2026-11-30", *others, *rest[end:]]
+    assert f"recipe.toml, line {place + 2}: {name} must be " in message(tmp_path, "\n".join(lines))
 
 
 @given(st.sampled_from(sorted(option_types("scorers", "prototypes"))), st.sampled_from(["x", "qq"]))

@@ -15,6 +15,7 @@ from conftest import console, documents, tree
 import curate
 from curate.engines.local import Local
 from curate.errors import CurateError, Interrupted, SchemaError
+from curate.storage import artifacts
 
 RECIPE = """
 [data]
@@ -236,6 +237,38 @@ def test_a_recipe_in_memory(project):
     assert curate.run(recipe, "out").nothing_to_do
     recipe["prune"]["keep"] = 0.25
     assert states(curate.run(recipe, "out")) == ["done before", "done"]
+
+
+def test_a_plan_decides_what_is_drawn(project, cli):
+    text = Path("recipe.toml").read_text()
+    Path("recipe.toml").write_text(text[: text.index("[pools]")] + "[pools]\n")
+    curate.run("recipe.toml", "out")
+    pools = curate.pools("out/scores", kept="out/kept")
+
+    def plan(tokens: int) -> None:
+        weights = {pool.name: 1 / len(pools) for pool in pools}
+        plans = [{"budget": {"tokens": tokens, "params": 1e4}, "weights": weights}]
+        artifacts.save(Path("plan.json"), "plan", {"plans": plans})
+
+    plan(1000)
+    with Path("recipe.toml").open("a") as recipe:
+        recipe.write('[materialize]\nplan = "plan.json"\n')
+    assert states(curate.run("recipe.toml", "out")) == ["done before"] * 3 + ["done"]
+    (drawn,) = curate.run("recipe.toml", "again").steps[3:]
+    assert drawn.result.planned == 1000
+    # Another plan is drawn again, over the training set of the first.
+    plan(2000)
+    (drawn,) = curate.run("recipe.toml", "out").steps[3:]
+    assert drawn.result.planned == 2000
+    assert cli("run", "recipe.toml", "--out", "out").out.startswith("nothing to do")
+
+
+def test_data_that_were_written_again_are_pruned_again(project):
+    """A requirement may read columns that no scorer reads, so that equal scores do not prove equal decisions."""
+    curate.run("recipe.toml", "out")
+    path = Path("data/source=a/0.parquet")
+    pl.read_parquet(path).with_columns(stars=3).write_parquet(path)
+    assert states(curate.run("recipe.toml", "out"))[:2] == ["done before", "done"]
 
 
 def test_a_bad_file_is_set_aside_and_the_exit_code_says_so(project, cli):
