@@ -59,18 +59,17 @@ class Key:
         least = LEAST.get(self.name, 0)
         if isinstance(converted, int) and not isinstance(converted, bool) and converted < least:
             raise values.WrongType(f"a whole number from {least} up")
-        if self.name in SPELLED_OTHERWISE:
-            return SPELLED_OTHERWISE[self.name].convert(converted)
-        return converted
+        spelling = SPELLED_OTHERWISE.get(self.name)
+        return converted if spelling is None or spelling.convert is None else spelling.convert(converted)
 
 
 @dataclass(frozen=True)
 class OtherSpelling:
-    """A flag that its command turns into a parameter of another name."""
+    """A flag that its command turns into a parameter of another name, and another type if ``annotation`` is set."""
 
     parameter: str
-    annotation: object
-    convert: Callable[[object], object]
+    annotation: object = None
+    convert: Callable[[object], object] | None = None
 
 
 def _bytes(megabytes: object) -> object:
@@ -83,6 +82,8 @@ def _bytes(megabytes: object) -> object:
 SPELLED_OTHERWISE: Mapping[str, OtherSpelling] = {
     "max_document_mb": OtherSpelling("document_bytes", float, _bytes),
     "no_cache": OtherSpelling("cache", bool, lambda value: not value),
+    # The name of the flag is that of a function of Python.
+    "format": OtherSpelling("format_name"),
 }
 
 
@@ -96,7 +97,8 @@ def keys(table: str) -> Mapping[str, Key]:
         if parameter.name in job.set_by_run | OF_THE_RUN or not values.takes(parameter.annotation):
             continue
         name = other.get(parameter.name, parameter.name)
-        annotation = SPELLED_OTHERWISE[name].annotation if name in SPELLED_OTHERWISE else parameter.annotation
+        spelling = SPELLED_OTHERWISE.get(name)
+        annotation = (spelling.annotation if spelling is not None else None) or parameter.annotation
         # The plan of `materialize` is pools.json, unless the recipe names another.
         required = parameter.default is Parameter.empty and parameter.name != "plan"
         result[name] = Key(name, parameter.name, annotation, required)
