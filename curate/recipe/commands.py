@@ -2,12 +2,13 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
-from typing import get_args
 
 from curate.recipe import keys
 from curate.recipe.keys import JOBS, MATERIALIZE, POOLS, SCORE, Key
 from curate.recipe.steps import RecipeStep
 
+# Flags that take all of their items in one text, separated by commas. Others are repeated. Signatures do not tell.
+IN_ONE_TEXT = frozenset({"columns", "join"})
 _TABLES = {job.name: table for table, job in JOBS.items()}
 
 
@@ -40,7 +41,7 @@ def _flag(key: Key, value: object) -> Iterator[str]:
             [f"{_quoted(str(name))}={item}" for name, item in value.items()] if isinstance(value, Mapping) else value
         )
         texts = [str(item) for item in items]
-        if str in get_args(key.annotation):
+        if key.name in IN_ONE_TEXT:
             yield from (flag, ",".join(texts if isinstance(value, Mapping) else map(_quoted, texts)))
         else:
             yield from (word for text in texts for word in (flag, text))

@@ -5,22 +5,19 @@ or one line that names the file, the line, what is wrong and the nearest valid k
 """
 
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from curate import open_sets
 from curate.errors import CurateError, SchemaError, first_few
 from curate.open_sets import nearest
-from curate.recipe import keys, scorer_tables, toml_lines, values
+from curate.recipe import early_checks, keys, scorer_tables, toml_lines, values
+from curate.recipe.early_checks import WrongKey
 from curate.recipe.paths import beside
 from curate.recipe.scorer_tables import WrongScorerOption
 from curate.scoring import specs
 from curate.storage import files
-from curate.tables import batches
 
 TABLES = ("data", "score", "prune", "pools", "materialize")
 OUT = "out"  # the only key above the tables
@@ -106,7 +103,7 @@ class _Reader:
             flags,
             beside(self.base, out) if out else "",
         )
-        self._check_scores(recipe)
+        self._check_later_steps(recipe)
         return recipe
 
     def _check_names(self, tables: Mapping[str, object]) -> None:
@@ -210,22 +207,16 @@ class _Reader:
         suggestion = nearest(name, valid)
         return f"[{table}] has no key {name!r}{suggestion or '.'} Its keys: {first_few(valid, near=name)}"
 
-    def _check_scores(self, recipe: DataRecipe) -> None:
-        """Refuse a score in [prune] or [pools] that no scorer of the recipe adds: scoring may take hours."""
-        columns = _columns_added(recipe.scorers)
-        if columns is None:
-            return
+    def _check_later_steps(self, recipe: DataRecipe) -> None:
+        """Refuse options of [prune] and [pools] that cannot be used: scoring may take hours."""
         for table in ("prune", "pools"):
             options = recipe.options.get(table, {})
-            by, conditions = options.get("by"), options.get("require") or ()
-            used = [("by", by)] if isinstance(by, str) and by.startswith("score.") else []
-            used += [("require", name) for text in cast(Sequence[str], conditions) for name in _scores_in(text)]
-            for key, name in used:
-                # A requirement may also read the columns of the data.
-                if name in columns or (key == "require" and name in _columns_of_data(recipe.data)):
-                    continue
-                message = f"{key} reads {name!r}, and no [[score]] of the recipe adds it{nearest(name, columns) or '.'}"
-                raise self._error(table, key, f"{message} The scores: {first_few(columns, near=name)}")
+            try:
+                early_checks.check_scores(options, recipe.scorers, recipe.data)
+                if table == "prune":
+                    early_checks.check_rule(options, recipe.scorers)
+            except WrongKey as error:
+                raise self._error(table, error.key, str(error)) from None
 
     def _error(self, table: str, key: str, message: str, *, number: int = 0) -> SchemaError:
         """Return the error for a key of a table, with the line of the file."""
@@ -234,33 +225,6 @@ class _Reader:
             line = toml_lines.line_of(self.text, table, number=number)
         place = f"{self.name or IN_MEMORY}{f', line {line}' if line and self.name else ''}"
         return SchemaError(f"{place}: {message}")
-
-
-def _columns_added(scorers: Sequence[str]) -> list[str] | None:
-    """Return the score columns that scorers add; None if those of one are known only when it has learned."""
-    columns: list[str] = []
-    for scorer in scorers:
-        name, options = open_sets.parse(scorer)
-        implementation = open_sets.implementation("scorers", name)
-        described = implementation if specs.learns(scorer) else specs.build(scorer)
-        schema = getattr(described, "schema", None)
-        if not isinstance(schema, Mapping) or ("name" in options and specs.learns(scorer)):
-            return None
-        columns += schema
-    return columns
-
-
-def _scores_in(condition: str) -> list[str]:
-    """Return the score columns that a condition in SQL names."""
-    return re.findall(r"(?<![\w.])score\.\w+", re.sub(r"'[^']*'", "''", condition))
-
-
-def _columns_of_data(data: Sequence[str]) -> set[str]:
-    """Return the columns of the first file of the data; none if it cannot be read, which the first step will say."""
-    try:
-        return set(batches.columns(batches.inputs(data).shards[0]))
-    except (CurateError, OSError):
-        return set()
 
 
 def _listed(tables: Sequence[str]) -> str:

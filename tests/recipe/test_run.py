@@ -163,10 +163,10 @@ def test_other_scorers_are_refused_with_what_changed(project, cli):
 
 def test_an_edit_that_is_taken_back_leaves_all_as_it_was(project):
     curate.run("recipe.toml", "out")
-    edit("keep = 0.5", 'keep = 0.5\nrule = "hard"')
+    edit('balance = "source:0.5"', 'balance = "label:0.5"')
     with pytest.raises(SchemaError, match="step 2 of 4 prune: "):
         curate.run("recipe.toml", "out")
-    edit('\nrule = "hard"', "")
+    edit('balance = "label:0.5"', 'balance = "source:0.5"')
     assert curate.run("recipe.toml", "out").nothing_to_do
 
 

@@ -17,6 +17,7 @@ MOST_REMOVED = 0.5
 LEAST_LANGUAGE = 0.5  # share of the commonest language; below it the data are taken to be of several languages
 FINEWEB_LANGUAGE = 0.65  # FineWeb's threshold, Penedo et al. 2024, arXiv 2406.17557, section 3.3
 SHORT_BYTES = 300  # median size below which rules for web pages, such as 50 words, do not suit the texts
+TRIED_BYTES = 4 << 20  # of texts that requirements are tried on: all scorers together take a few seconds for them
 NEAR_COPY = 0.25  # 1 minus the Jaccard similarity .75 of Lee et al. 2021, arXiv 2107.06499
 
 
@@ -44,7 +45,9 @@ class ScorerAdvice:
 def advise(texts: pl.Series, facts: TextFacts) -> list[ScorerAdvice]:
     """Return the scorers for texts. A scorer of the list that this version of curate does not have is left out."""
     known_scorers = set(open_sets.names("scorers"))
-    frame = pl.DataFrame({"text": texts})
+    # Evenly spread, since files may be sorted.
+    every = max(1, -(-int(texts.str.len_bytes().sum()) // TRIED_BYTES))
+    frame = pl.DataFrame({"text": texts.gather_every(every)})
     return [_tried(advice, frame) for advice in _candidates(facts) if advice.scorer in known_scorers]
 
 
