@@ -45,7 +45,11 @@ def main(
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="With --init: replace a recipe that exists.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what each step would do, and why. Write nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Say what each step would do, and why. With --init: show the recipe. Write nothing.",
+        ),
     ] = False,
     engine: EngineName = "local",
     workers: EngineWorkers = None,
@@ -57,13 +61,15 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Run a recipe."""
+    from curate.errors import files_set_aside
     from curate.pruning.source_guard import SourceNearlyGone
     from curate.recipe.job import run
+    from curate.scoring.reports.result import Scored
     from pipelines.shared import engine_options
     from pipelines.shared.show import failed, notes, progress, result, table, warn
 
     if init:
-        _init(recipe, columns, out or RECIPE, force=force, as_json=as_json)
+        _init(recipe, columns, "" if dry_run else out or RECIPE, force=force, as_json=as_json)
         return
     for flag, value in {"--columns": columns, "--force": force}.items():
         if value:
@@ -89,13 +95,14 @@ def main(
         notes(getattr(done.result, "notes", ()))
     notes(ran.notes)
     result(as_json, ran.record(), "\n".join(text(ran)))
-    if ran.set_aside:
-        aside = ran.set_aside
-        first = next(iter(aside.values()))
-        failed(
-            f"{len(aside)} input files could not be read, and all steps left them out. Repair them, and run the same "
-            f"command again. {'The first reason' if len(aside) > 1 else 'The reason'}: {first}"
-        )
+    for done in ran.steps:
+        if isinstance(done.result, Scored) and (aside := done.result.quarantined):
+            first = next(iter(aside.values()))
+            failed(
+                f"{files_set_aside(len(aside), done.result.shards)}, and all steps left out what is in them. Repair "
+                "what was set aside, and run the same command again. "
+                f"The {'first ' * (len(aside) > 1)}reason: {first}"
+            )
 
 
 def text(ran: "RecipeResult") -> list[str]:
@@ -136,12 +143,15 @@ def _details(done: "StepDone") -> list[str]:
 
 
 def _init(data: list[str], columns: str, out: str, *, force: bool, as_json: bool) -> None:
-    """Write a recipe for the data."""
+    """Write a recipe for the data; only show it if ``out`` is empty."""
     from curate.recipe.proposal.propose import propose
     from pipelines.shared.show import progress, result
 
     with progress():
         proposal = propose(data, columns=columns, beside=Path(out).parent)
+    if not out:
+        result(as_json, proposal.record(), proposal.text)
+        return
     proposal.save(out, force=force)
     lines = [*proposal.lines, f"wrote {out}. Read it, change what you like, and run it: curate run {out} --out OUT"]
     result(as_json, {**proposal.record(), "out": out}, "\n".join(lines))

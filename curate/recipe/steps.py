@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from curate.engines import Engine
-from curate.errors import CurateError, Interrupted, SchemaError
+from curate.errors import CurateError, Interrupted, SchemaError, amount
 from curate.progress import Progress, reporting
 from curate.pruning.make_pools import Pools
 from curate.recipe.keys import JOBS, MATERIALIZE, POOLS, PRUNE, SCORE, JobFunction
@@ -181,4 +181,4 @@ def _unscored(scores: Path) -> str:
         return "its inputs changed"
     counts.pop("done", 0)
     words = {"quarantined": "set aside", "refused": "changed", "to do": "not scored"}
-    return ", ".join(f"{count} input files {words.get(state, state)}" for state, count in counts.items())
+    return ", ".join(f"{amount(count, 'input file')} {words.get(state, state)}" for state, count in counts.items())

@@ -154,7 +154,10 @@ def test_columns_that_the_user_knows(data, cli):
 
 def test_a_recipe_is_not_overwritten(data, cli):
     parquet(data)
+    shown = cli("run", "--init", "data", "--dry-run")
+    assert "[[score]]" in shown.out and not Path("recipe.toml").exists()
     assert cli("run", "--init", "data").code == 0
+    assert Path("recipe.toml").read_text() == shown.out.removesuffix("\n")
     Path("recipe.toml").write_text("mine")
     refused = cli("run", "--init", "data")
     assert refused.code == 1 and "recipe.toml exists already" in refused.err

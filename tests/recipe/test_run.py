@@ -275,7 +275,7 @@ def test_a_bad_file_is_set_aside_and_the_exit_code_says_so(project, cli):
     Path("data/source=a/2.parquet").write_bytes(b"")
     result = cli("run", "recipe.toml", "--out", "out")
     assert result.code == 1
-    assert "1 input files could not be read" in result.err.splitlines()[-1]
+    assert "1 of 5 files was set aside, and all steps left out what is in them" in result.err.splitlines()[-1]
     assert Path("out/train/index.json").is_file()
 
 
@@ -331,6 +331,17 @@ def test_a_killed_run_goes_on(project, rename):
     Path("out").rename("second")
     curate.run("recipe.toml", "out")
     assert files(Path("out")) == edited
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rename", sorted(set(range(2, 60, 3)) - set(SEVERAL_RENAMES)))
+def test_a_run_that_is_killed_at_any_file_goes_on(project, rename):
+    curate.run("recipe.toml", "out")
+    whole = files(Path("out"))
+    Path("out").rename("first")
+    assert killed_at(rename).returncode in (-signal.SIGKILL, 0)
+    curate.run("recipe.toml", "out")
+    assert files(Path("out")) == whole
 
 
 def test_ctrl_c_keeps_what_is_done(project):
