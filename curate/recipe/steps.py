@@ -3,6 +3,7 @@
 In: a recipe and an output folder. Out: steps in order. A step calls the same function as its command.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from curate.scoring.reports import status
 from curate.storage import arguments as written_arguments
 from curate.storage import completion, files, job_record, manifest
 from curate.storage.job_record import InputFile
+from curate.storage.s3 import spelled
 from curate.tables import batches, scored
 
 FOLDERS: Mapping[str, str] = {"score": "scores", "prune": "kept", "pools": "pools.json", "materialize": "train"}
@@ -57,7 +59,9 @@ class RecipeStep:
     @property
     def arguments(self) -> dict[str, object]:
         """All arguments on which the results of the step depend, as JSON values."""
-        return written_arguments.as_json({"inputs": list(self.inputs), "out": self.out, **self.options})
+        values = written_arguments.as_json({"inputs": list(self.inputs), "out": self.out, **self.options})
+        # Addresses of objects are spelled as in the record, with which they are compared.
+        return cast(dict[str, object], json.loads(spelled(json.dumps(values))))
 
     def reason(self, before: StepRecord | None, earlier: str) -> str:
         """Return why the step must be done (again), as part of a sentence; empty if all that it writes is in place."""
