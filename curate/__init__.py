@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from curate.pruning.make_pools import pools as pools
     from curate.pruning.prune import prune as prune
     from curate.pruning.pruned import Pruned as Pruned
+    from curate.recipe.job import run as run
+    from curate.recipe.result import RecipeResult as RecipeResult
     from curate.reporting.report import report as report
     from curate.reporting.result import Report as Report
     from curate.runs.pilots import pilot as pilot
@@ -92,6 +94,7 @@ _MODULES = {
     "Predictions": "fitting.predictions",
     "Predictor": "runs.predictors.predictor",
     "Pruned": "pruning.pruned",
+    "RecipeResult": "recipe.result",
     "Recipes": "runs.recipes",
     "Report": "reporting.result",
     "Runs": "runs.runs",
@@ -113,6 +116,7 @@ _MODULES = {
     "predict": "fitting.predict",
     "prune": "pruning.prune",
     "report": "reporting.report",
+    "run": "recipe.job",
     "schedule": "schedules.job",
     "score": "scoring.score",
     "select": "selection.job",

@@ -165,7 +165,7 @@ class Output(NamedTuple):
 
 
 Cli = Callable[..., Output]
-PROGRESS = re.compile(r"[a-z][a-z ,]* [\d,]+/[\d,]+(\s.*)?")
+PROGRESS = re.compile(r"(\d+ of \d+ )?[a-z][a-z ,]* [\d,]+/[\d,]+(\s.*)?")
 
 
 def one_line(result) -> str:

@@ -19,7 +19,7 @@ ROOT = Path(curate.__file__).parent
 WITHOUT_FUNCTION = {"demo", "list", "status"}
 FUNCTIONS = sorted(name for name in curate.__all__ if name.islower())
 RESULTS = sorted({"CriticalRatios", "Description", "Exported", "FitReport", "Plans", "Pools", "Predictions", "Pruned"})
-RESULTS += sorted({"Report", "Runs", "Schedule", "Scored", "Selection", "TrainingSet"})
+RESULTS += sorted({"RecipeResult", "Report", "Runs", "Schedule", "Scored", "Selection", "TrainingSet"})
 
 
 @pytest.mark.parametrize("name", curate.__all__)

@@ -81,6 +81,14 @@ class LangidModel:
         blank = np.array([not text.strip() for text in texts])
         return np.where(blank, 0.0, shares[:, chosen].sum(axis=1) / shares.sum(axis=1))
 
+    def most_likely(self, texts: Sequence[str]) -> list[str]:
+        """Return the code of the likeliest language of each text; empty for a blank text."""
+        if not texts:
+            return []
+        raw = [_bytes(text) for text in texts]
+        best = self._scores(raw, np.array([len(part) for part in raw])).argmax(axis=1)
+        return [self.classes[i] if text.strip() else "" for i, text in zip(best, texts, strict=True)]
+
     def _scores(self, raw: Sequence[bytes], sizes: np.ndarray) -> np.ndarray:
         """Return the log score of every class for n texts, (n, c) float64; zeros for a text without features."""
         features, counts, begins = self._counts(raw, sizes)

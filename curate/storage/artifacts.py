@@ -49,6 +49,7 @@ KINDS: Mapping[str, Kind] = {
     "learned": Kind(2, ("inputs",), jobs.LearnedForm, "run `curate score` again with --restart"),
     "plan": Kind(2, ("plans",), plans.PlansForm, "make the file again with `curate plan`"),
     "pools": Kind(2, ("pools",), pools.PoolsForm, "make the file again with `curate pools`"),
+    "recipe_run": Kind(1, ("steps",), jobs.RecipeRunForm, "run `curate run` again with --restart"),
     "schedule": Kind(2, ("phases",), plans.ScheduleForm, "make the file again with `curate schedule`"),
     "score_job": Kind(2, ("data",), jobs.ScoreJobForm, "run `curate score` again with --restart"),
     "training_set": Kind(2, ("shards",), jobs.TrainingSetForm, "run `curate materialize` again"),

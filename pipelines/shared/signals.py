@@ -37,6 +37,7 @@ KEPT = {
     "materialize": "The shards that are written are kept, and the same command continues.",
     "pilot": "The runs that are trained are kept, and the same command continues.",
     "prune": "Its decisions are incomplete: run the same command again, which starts over.",
+    "run": "The steps that are done are kept, and the same command continues.",
     "score": "The files that are scored are kept, and the same command continues.",
 }
 NOTHING = "It has written nothing yet: run the same command again."

@@ -286,3 +286,19 @@ def test_credentials_are_in_no_object_and_no_message(store, data, cli):
         assert s3.SECRET.encode() not in content and s3.ENVIRONMENT["AWS_ACCESS_KEY_ID"].encode() not in content
     result = cli("score", "s3://user:PASSWORD@data/in", "--scorer", "length", "--out", "s3://data/out")
     assert result.code == 1 and "PASSWORD" not in result.err
+
+
+def test_a_recipe_runs_in_a_store_and_goes_on_there(store, data, tmp_path, monkeypatch, cli):
+    monkeypatch.chdir(tmp_path)
+    recipe = (
+        f'[data]\npaths = ["{data}"]\n[[score]]\nscorer = "length"\n[prune]\nby = "score.length"\nkeep = 0.5\n[pools]\n'
+    )
+    Path("recipe.toml").write_text(recipe)
+    assert cli("run", "recipe.toml", "--out", f"s3://{s3.BUCKET}/out").code == 0
+    assert {"out/pools.json", "out/kept/removal.parquet", "out/_curate/recipe.json"} <= set(s3.keys(store.upstream))
+    again = cli("run", "recipe.toml", "--out", f"s3://{s3.BUCKET}/out")
+    assert again.out.startswith("nothing to do: all 3 steps were done before")
+    assert f"s3://{s3.BUCKET}/out/scores" in again.out
+    Path("recipe.toml").write_text(recipe.replace("0.5", "0.6"))
+    edited = cli("run", "recipe.toml", "--out", f"s3://{s3.BUCKET}/out")
+    assert "1 of 3 score: done before\n2 of 3 prune: done (keep changed (0.5 -> 0.6))" in edited.out

@@ -65,6 +65,23 @@ class ScoreJobForm(TypedDict, total=False):
     scorer_files: dict[str, str]
 
 
+class RecipeStepForm(TypedDict):
+    """One step of a run: its arguments, a hash of what earlier steps wrote, whether it ended, and its output files."""
+
+    arguments: dict[str, object]
+    earlier: str
+    ended: bool
+    outputs: dict[str, str | InputForm]
+
+
+class RecipeRunForm(TypedDict):
+    """The recipe that a folder was made by, as a path from the folder, its content hash, and the steps by name."""
+
+    recipe: str
+    content: Filled
+    steps: dict[str, RecipeStepForm]
+
+
 class DrawForm(TypedDict):
     """What is drawn of one pool."""
 

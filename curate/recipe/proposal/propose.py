@@ -1,0 +1,148 @@
+"""Propose a recipe for data, with a comment for every choice: what the sample shows, and where a threshold is from.
+
+In: files, folders or globs, and columns that the user names. Out: a `Proposal`, whose text is a recipe that runs.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from curate import written_names
+from curate.errors import SchemaError, amount, first_few
+from curate.recipe import keys, read_recipe
+from curate.recipe.proposal import advice as advices
+from curate.recipe.proposal import recipe_text
+from curate.recipe.proposal import roles as columns_of
+from curate.recipe.proposal import texts as texts_of
+from curate.recipe.proposal.advice import ScorerAdvice
+from curate.recipe.proposal.roles import ColumnRole
+from curate.recipe.proposal.sample import DataSample, sample
+from curate.recipe.proposal.texts import TextFacts
+from curate.shown import escaped
+from curate.storage import files, s3
+from curate.tables.batches import BYTES_PER_TOKEN
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A recipe as text, and what was seen of the data: ``lines`` for people, ``facts`` for machines."""
+
+    text: str
+    lines: tuple[str, ...]
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def save(self, path: str | Path, *, force: bool = False) -> None:
+        """Write the recipe to a file.
+
+        Raises:
+            SchemaError: if there is such a file already, and ``force`` is not set.
+        """
+        if files.exists(Path(path)) and not force:
+            raise SchemaError(f"{path} exists already. Give another --out, or --force to replace it")
+        files.write_text(Path(path), self.text)
+
+    def record(self) -> dict[str, object]:
+        """Return the recipe and what was seen of the data, ready for JSON."""
+        return {"recipe": self.text, **self.facts}
+
+
+def propose(data: Sequence[str], *, columns: str | Mapping[str, str] = "", beside: Path = Path()) -> Proposal:
+    """Look at a sample of data, and propose a recipe.
+
+    Args:
+        data: files, folders or globs.
+        columns: columns that the user knows, as ``text=Body,id=DocID`` or as a dictionary.
+        beside: the folder in which the recipe will be. Its paths begin there.
+
+    Raises:
+        SchemaError: if there are no rows, or no column of texts or vectors.
+    """
+    sampled = sample(data)
+    roles = columns_of.guess(sampled.frame, _columns(columns))
+    paths = [_seen_from(beside, item) for item in data]
+    vectors = columns_of.vectors(sampled.frame)
+    text = roles.get("text")
+    if text is None and not vectors:
+        raise SchemaError(
+            "no column holds texts, and none vectors (emb.NAME). The columns: "
+            f"{first_few(sampled.frame.columns)}. Name the column of texts with --columns text=NAME"
+        )
+    _check_readable(text)
+    facts = None if text is None else texts_of.measure(columns_of.text_of(sampled.frame, text))
+    scorers = (
+        [ScorerAdvice("prototypes", "how typical a vector is of its cluster", {"embedding": vectors[0], "k": 32})]
+        if text is None or facts is None
+        else advices.advise(columns_of.text_of(sampled.frame, text), facts)
+    )
+    seen = list(_seen(sampled, facts))
+    recipe = recipe_text.write(seen, paths, roles, scorers)
+    # A recipe that cannot be read is our mistake, and must not reach a user.
+    read_recipe.read(tomllib.loads(recipe))
+    lines = [*seen, *(f"column of {role}: {of_role.name}, {of_role.why}" for role, of_role in roles.items())]
+    lines += [f"scorer {item.scorer}: {item.why}" for item in scorers]
+    record: dict[str, object] = {
+        "files": len(sampled.shards),
+        "formats": sampled.formats,
+        "bytes": sampled.bytes,
+        "rows": sampled.rows,
+        "sampled_rows": sampled.frame.height,
+        "columns": {role: of_role.name for role, of_role in roles.items()},
+        "scorers": [advices.spec(item) for item in scorers],
+        "languages": {} if facts is None else facts.languages,
+        "copies": None if facts is None else facts.copies,
+        "code": None if facts is None else facts.code,
+    }
+    return Proposal(recipe, tuple(escaped(line) for line in lines), record)
+
+
+def _columns(columns: str | Mapping[str, str]) -> dict[str, str]:
+    if isinstance(columns, Mapping):
+        return dict(columns)
+    pairs: dict[str, str] = {}
+    for item in written_names.split(columns) if columns else []:
+        role, equals, column = item.partition("=")
+        if not equals or not column.strip():
+            raise SchemaError(f'--columns {item!r} is not ROLE=COLUMN, such as text="Raw Content"')
+        pairs[role.strip()] = written_names.name(column)
+    return pairs
+
+
+def _seen_from(folder: Path, item: str) -> str:
+    """Return a path or glob as seen from the folder of the recipe."""
+    if s3.remote(Path(item)) or os.path.isabs(item):
+        return item
+    return Path(os.path.relpath(item, folder)).as_posix()
+
+
+def _check_readable(text: ColumnRole | None) -> None:
+    if text is not None and text.chat and "render" not in keys.keys("data"):
+        raise SchemaError(
+            f"the column {text.column!r} holds conversations, which this version of curate does not read. Write each "
+            "as one text in a column of its own"
+        )
+
+
+def _seen(sampled: DataSample, facts: TextFacts | None) -> Iterator[str]:
+    """Yield one line for each thing that the sample shows."""
+    formats = ", ".join(f"{count} {ending}" for ending, count in sampled.formats.items())
+    rows = "" if sampled.rows is None else f", {amount(sampled.rows, 'row')}"
+    size = f"{sampled.bytes / 1e6:,.1f} MB" if sampled.bytes >= 1e5 else f"{sampled.bytes / 1e3:,.1f} kB"
+    yield f"{amount(len(sampled.shards), 'file')} ({formats}), {size}{rows}"
+    yield f"sample: the first rows of {amount(sampled.sampled_files, 'file')}, {amount(sampled.frame.height, 'row')}"
+    yield from sampled.warnings
+    if sampled.unreadable:
+        yield f"{amount(len(sampled.unreadable), 'file')} cannot be read: {next(iter(sampled.unreadable.values()))}"
+    if facts is None:
+        return
+    yield f"texts: {facts.mean_bytes:,.0f} bytes on average, {facts.median_bytes:,.0f} at the median"
+    if sampled.rows is not None:
+        yield f"about {sampled.rows * facts.mean_bytes / BYTES_PER_TOKEN:.2g} tokens (bytes / {BYTES_PER_TOKEN})"
+    yield f"{facts.empty:.1%} of the texts are empty, and {facts.copies:.1%} are exact copies of another"
+    yield f"{facts.code:.1%} of the texts look like code"
+    if facts.languages:
+        shares = [f"{language} {share:.1%}" for language, share in facts.languages.items()]
+        yield f"languages: {first_few(shares)}"
+    else:
+        yield "languages: not looked at. Install the extra: pip install 'curate-planner[language]'"

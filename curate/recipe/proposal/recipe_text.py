@@ -1,0 +1,127 @@
+"""Write a proposed recipe as TOML, with a comment for every choice.
+
+In: what was seen of the data, its paths and columns, and the scorers. Out: the text of a recipe.
+"""
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from curate.recipe import keys
+from curate.recipe.proposal import advice as advices
+from curate.recipe.proposal.advice import ScorerAdvice
+from curate.recipe.proposal.roles import ColumnRole
+from curate.shown import escaped
+from curate.tables.batches import BYTES_PER_TOKEN
+
+WIDTH = 100  # of a line of comment
+
+
+def write(
+    seen: Sequence[str], paths: Sequence[str], roles: Mapping[str, ColumnRole], scorers: Sequence[ScorerAdvice]
+) -> str:
+    """Return the text of a recipe; ``seen`` are the lines at its head."""
+    return "\n".join([*_head(seen), *_data(paths, roles), *_scorers(scorers), *_prune(scorers), *_rest(roles)]) + "\n"
+
+
+def _comment(sentences: str) -> Iterator[str]:
+    """Yield sentences as lines of comment. Names of users may hold any character."""
+    for line in textwrap.wrap(escaped(sentences), WIDTH - 2, break_long_words=False):
+        yield f"# {line}"
+
+
+def _head(seen: Sequence[str]) -> Iterator[str]:
+    yield "# A recipe for `curate run`. Change what you like: after an edit, the same command does again what changed."
+    yield "# What was seen of the data:"
+    for line in seen:
+        yield f"# - {escaped(line)}"
+    yield ""
+
+
+def _data(paths: Sequence[str], roles: Mapping[str, ColumnRole]) -> Iterator[str]:
+    yield "[data]"
+    yield f"paths = {_toml(list(paths))}"
+    for role, of_role in roles.items():
+        yield from _comment(f"Column of {role}: {of_role.name} ({of_role.why}).")
+    if "source" not in roles:
+        yield from _comment("No column of sources: the source of a row is the name of its folder.")
+    if "tokens" not in roles:
+        yield from _comment(f"No column of tokens: they are estimated as bytes / {BYTES_PER_TOKEN}.")
+    yield from _column_keys(roles)
+    yield ""
+
+
+def _column_keys(roles: Mapping[str, ColumnRole]) -> Iterator[str]:
+    """Yield the keys that say which columns are read, as far as this version of curate has them."""
+    text = roles.get("text")
+    has_columns, has_join = ("columns" in keys.keys("data")), ("join" in keys.keys("data"))
+    renamed = {role: of_role.column for role, of_role in roles.items() if of_role.column != role}
+    if text is not None and text.joined and has_join:
+        renamed.pop("text", None)
+        yield f"join = {_toml(list(text.joined))}"
+    if renamed and has_columns:
+        yield f"columns = {_toml({role: roles[role].spelled for role in renamed})}"
+    elif "text" in renamed:
+        yield f"text-column = {_toml(renamed['text'])}"
+    if text is not None and text.chat:
+        yield 'render = "chat"'
+
+
+def _scorers(scorers: Sequence[ScorerAdvice]) -> Iterator[str]:
+    for item in scorers:
+        yield from _comment(f"{item.scorer}: {item.why}.")
+        yield "[[score]]"
+        yield f"scorer = {_toml(item.scorer)}"
+        yield from (f"{key} = {_toml(value)}" for key, value in item.options.items())
+        yield ""
+
+
+def _prune(scorers: Sequence[ScorerAdvice]) -> Iterator[str]:
+    """Yield the table [prune]: requirements, or the removal of near copies in a version without requirements."""
+    conditions = [item for item in scorers if item.requirement]
+    if not conditions:
+        return
+    yield "[prune]"
+    if "require" not in keys.keys("prune"):
+        yield from _comment(f"Near copies are removed: {conditions[-1].source}.")
+        yield from ('by = "score.duplicates"', 'rule = "threshold"', f"keep = {advices.NEAR_COPY}", "")
+        return
+    yield "# A row must meet all of these, in this order. A row that fails carries the condition as its reason."
+    yield "require = ["
+    for item in conditions:
+        share = "" if item.removed is None else f" In the sample {item.removed:.1%} fail."
+        off = "" if item.is_active else " It is not applied, since it would remove most of the data."
+        yield from (f"    {line}" for line in _comment(f"{item.scorer}: {item.source}.{share}{off}"))
+        yield f"    {'' if item.is_active else '# '}{_toml(item.requirement)},"
+    yield "]"
+    if "keep_tokens" in keys.keys("prune"):
+        yield "# To keep a budget of tokens, the best rows first, name a score and the number:"
+        yield '# by = "score.repetition"'
+        yield "# keep-tokens = 20e9"
+    yield ""
+
+
+def _rest(roles: Mapping[str, ColumnRole]) -> Iterator[str]:
+    yield "# One pool for each source. A plan mixes pools; to split each source by a score, add by and bins:"
+    yield "[pools]"
+    yield '# by = "score.repetition"'
+    yield "# bins = 3"
+    yield ""
+    if "text" not in roles:
+        return
+    yield "# The training set: all rows that are kept, shuffled. Leave this table out to write no rows."
+    yield "[materialize]"
+    yield "seed = 0"
+
+
+def _toml(value: object) -> str:
+    """Return a value as TOML."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, str) and '"' in value and "'" not in value and value.isprintable():
+        # Between single quotes nothing is escaped.
+        return f"'{value}'"
+    # JSON escapes texts as TOML does, but for one character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
