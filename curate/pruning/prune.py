@@ -7,7 +7,7 @@ what each source loses, and write.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -164,7 +164,7 @@ def prune(
         # 4. Write the decision of every row.
         if not dry_run:
             completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-            scored.save_decided(out, shards, place.engine)
+            scored.save_decided(out, shards, _arguments(scores, required, ranking, options), place.engine)
             decisions.remove_earlier(out)
         fate = _fate(required, eligible, ranking)
         score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
@@ -312,6 +312,17 @@ def _guard(ranking: Ranking, options: RuleOptions | None, max_removal: float) ->
 def _fate(required: Requirements, eligible: Eligible | None, ranking: Ranking | None) -> Fate:
     columns = tuple(requirement.columns for requirement in required.each)
     return Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
+
+
+def _arguments(
+    scores: Path, required: Requirements, ranking: Ranking | None, options: RuleOptions | None
+) -> dict[str, object]:
+    """Return what decided, for the record of the decisions: `curate why` tells it."""
+    arguments: dict[str, object] = {"scores": str(scores), "require": list(required.texts)}
+    if ranking is None or options is None:
+        return arguments
+    # The rule is the one that was applied: `auto` chose it, or it is the default of the score.
+    return arguments | asdict(options) | {"rule": ranking.decided.rule.name}
 
 
 def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
