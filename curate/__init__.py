@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from curate.answers.fates import Fates as Fates
+    from curate.answers.why import why as why
     from curate.continual.job import cmr as cmr
     from curate.continual.result import CriticalRatios as CriticalRatios
     from curate.description.comparison.result import DataComparison as DataComparison
@@ -77,6 +79,7 @@ _MODULES = {
     "Engine": "engines",
     "Export": "exports",
     "Exported": "exports",
+    "Fates": "answers.fates",
     "Fit": "fitting.fit",
     "FitError": "errors",
     "FitOptions": "fitting.solver.multistart",
@@ -120,6 +123,7 @@ _MODULES = {
     "schedule": "schedules.job",
     "score": "scoring.score",
     "select": "selection.job",
+    "why": "answers.why",
 }
 
 __all__ = list(_MODULES)

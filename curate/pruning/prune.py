@@ -32,6 +32,7 @@ from curate.pruning.requirements import applying
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
+from curate.pruning.rules._verdicts import DROPPED
 from curate.storage import artifacts, completion, files, manifest, s3
 from curate.storage.locks import lock
 from curate.storage.scratch import scratch_folder
@@ -178,7 +179,7 @@ def prune(
         # 4. Write the decision of every row.
         if not dry_run:
             completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-            scored.save_decided(out, shards, place.engine)
+            scored.save_decided(out, shards, _arguments(scores, required, ranking, options), place.engine)
             decisions.remove_earlier(out)
         fate = _fate(required, eligible, ranking)
         score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
@@ -324,6 +325,18 @@ def _guard(ranking: RankedDecision, eligible: Eligible | None, max_removal: floa
 def _fate(required: Requirements, eligible: Eligible | None, ranking: RankedDecision | None) -> Fate:
     columns = tuple(requirement.columns for requirement in required.each)
     return Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
+
+
+def _arguments(
+    scores: Path, required: Requirements, ranking: RankedDecision | None, options: RuleOptions
+) -> dict[str, object]:
+    """Return what decided, for the record of the decisions: `curate why` tells it."""
+    arguments: dict[str, object] = {"scores": str(scores), "require": list(required.texts)}
+    if ranking is None:
+        return arguments
+    decided = ranking.decided
+    # The rule is the one that was applied: `auto` chose it, or it is the default of the score.
+    return arguments | asdict(options) | {"rule": decided.rule.name, "dropped_reason": decided.reasons[DROPPED]}
 
 
 def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:

@@ -236,12 +236,12 @@ def decisions_path(kept: Path) -> Path:
     return kept / manifest.FOLDER / "prune.json"
 
 
-def save_decided(kept: Path, shards: Sequence[Shard], engine: Engine) -> None:
-    """Record the score files that decisions are made from, with their content hashes; the engine hashes them."""
+def save_decided(kept: Path, shards: Sequence[Shard], arguments: Mapping[str, object], engine: Engine) -> None:
+    """Record the arguments of a pruning, and its score files with their content hashes; the engine hashes them."""
     relative = {str(shard.path): shard.relative for shard in shards}
     stamped = engine.run(job_record.input_file, [shard.path for shard in shards])
     decided = dict(sorted(((relative[name], file) for name, file in stamped), key=lambda pair: pair[0]))
-    artifacts.save(decisions_path(kept), "job", JobRecord({}, decided).to_json())
+    artifacts.save(decisions_path(kept), "job", JobRecord(arguments, decided).to_json())
 
 
 def check_decisions(scores: Path, kept: Path) -> None:

@@ -1,0 +1,139 @@
+"""Hold why rows were kept or removed, and show it as text, a table or JSON."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import polars as pl
+
+from curate.answers.near_copies import NearCopy
+from curate.answers.score_ranks import CutEnds
+from curate.errors import amount
+
+
+@dataclass(frozen=True)
+class StandingScore:
+    """A column of a row's score file: its value, its meaning (None: none is declared), and its place among all rows.
+
+    ``below`` is the share of all rows with a lower value, None for what is no number.
+    """
+
+    column: str
+    value: object
+    meaning: str | None
+    below: float | None
+
+    def __str__(self) -> str:
+        """Return the column, the value and where it stands, in one line."""
+        meaning = f", {self.meaning}" if self.meaning else ""
+        place = "" if self.below is None else f" (above {self.below:.1%} of the rows{meaning})"
+        return f"{self.column} = {_shown(self.value)}{place}"
+
+
+@dataclass(frozen=True)
+class Met:
+    """Whether a row meets a requirement (None: it was not applied to this row), and the values that decided."""
+
+    requirement: str
+    met: bool | None
+    values: Mapping[str, object]
+
+    def __str__(self) -> str:
+        """Return the requirement and its result, in one line."""
+        values = ", ".join(f"{name} = {_shown(value)}" for name, value in self.values.items())
+        result = {True: "met", False: "NOT met", None: "not applied, since the row fails another requirement"}
+        return f"{result[self.met]}: {self.requirement} ({values})"
+
+
+@dataclass(frozen=True)
+class RankedScore:
+    """The ranked decision that the row took part in: its score, its rule, and where it cut."""
+
+    by: str
+    rule: str
+    cut: CutEnds
+
+    def __str__(self) -> str:
+        """Return the rule and the scores on both sides of the cut, in one line."""
+        sides = [
+            f"{name} rows have {ends[0]:.6g} to {ends[1]:.6g}"
+            for name, ends in (("kept", self.cut.kept), ("dropped", self.cut.dropped))
+            if ends is not None
+        ]
+        return f"rule {self.rule} by {self.by}: {'; '.join(sides)}"
+
+
+@dataclass(frozen=True)
+class RowFate:
+    """One row: where it is, its scores, the requirements, the ranked decision, near copies, and the reason.
+
+    ``row`` is its number in the score file of ``file``, from 0. ``reason`` is empty where nothing was decided.
+    """
+
+    id: str
+    source: str
+    tokens: int
+    file: str
+    row: int
+    reason: str
+    scores: tuple[StandingScore, ...]
+    requirements: tuple[Met, ...]
+    ranked: RankedScore | None
+    copies: tuple[NearCopy, ...]
+
+    @property
+    def kept(self) -> bool | None:
+        """Return whether the row is kept; None where nothing was decided."""
+        return self.reason.startswith("kept") if self.reason else None
+
+    def lines(self) -> list[str]:
+        """Return the lines that people read: the fate first, then what led to it."""
+        fate = {True: self.reason, False: f"removed: {self.reason}", None: "not decided: the rows were not pruned yet"}
+        lines = [f"{self.id}: {fate[self.kept]}"]
+        lines.append(f"  row {self.row} of {self.file}, source {self.source}, {amount(self.tokens, 'token')}")
+        lines += [f"  {met}" for met in self.requirements]
+        lines += [f"  {self.ranked}"] if self.ranked is not None else []
+        lines += [f"  {score}" for score in self.scores]
+        for copy in self.copies:
+            word = "equals" if copy.similarity == 1 else f"is like (similarity {copy.similarity:.3f})"
+            fate_of_copy = f": {copy.reason}" if copy.reason else ""
+            lines.append(f"  {word} {copy.id}{fate_of_copy}")
+        return lines
+
+    def record(self) -> dict[str, object]:
+        """Return the row as plain values, ready for JSON."""
+        return {**asdict(self), "kept": self.kept}
+
+
+@dataclass(frozen=True, repr=False)
+class Fates:
+    """Why rows were kept or removed, one record for each id that was asked for."""
+
+    rows: tuple[RowFate, ...]
+
+    def record(self) -> dict[str, object]:
+        """Return the rows as plain values, ready for JSON."""
+        return {"rows": [row.record() for row in self.rows]}
+
+    def table(self) -> pl.DataFrame:
+        """Return one line for each row and column of its score file: id, reason, column, value (as text), below."""
+        schema = {"id": pl.String, "reason": pl.String, "column": pl.String, "value": pl.String, "below": pl.Float64}
+        lines = [
+            (row.id, row.reason, score.column, _shown(score.value), score.below)
+            for row in self.rows
+            for score in row.scores
+        ]
+        return pl.DataFrame(lines, schema=schema, orient="row")
+
+    def __repr__(self) -> str:
+        """Return all that led to the fate of each row, as lines of text."""
+        return "\n".join(line for row in self.rows for line in row.lines())
+
+    def _repr_html_(self) -> str:
+        """Return the text, for a notebook."""
+        import html
+
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

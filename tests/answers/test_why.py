@@ -1,0 +1,140 @@
+"""Why a row was kept or removed: real prunings, and every value checked against the files."""
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+
+from curate import prune, score, why
+from curate.errors import SchemaError
+
+WORDS = "red green blue white black brown yellow pink grey orange violet cyan".split()
+
+
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("why")
+    base = " ".join(WORDS * 3)
+    rows = [
+        {"id": f"r{i}", "text": f"{base} {i} {WORDS[i % 12]} {i * 7}", "kind": "a" if i % 2 else "b"} for i in range(20)
+    ]
+    rows += [{"id": "copy", "text": rows[3]["text"], "kind": "a"}, {"id": "short", "text": "few words", "kind": "a"}]
+    rows += [
+        {"id": f"x{i}", "text": " ".join(f"{word}{i}{j}" for j, word in enumerate(WORDS)), "kind": "a"}
+        for i in range(30)
+    ]
+    (folder / "data").mkdir()
+    half = len(rows) // 2
+    pl.DataFrame(rows[:half]).write_ndjson(folder / "data" / "one.jsonl")
+    pl.DataFrame(rows[half:]).write_parquet(folder / "data" / "two.parquet")
+    score(folder / "data", ("length", "duplicates", "compression"), folder / "scores")
+    requirements = ("score.length > 20", "kind = 'a'", "score.duplicates >= 0.25")
+    prune(
+        folder / "scores",
+        folder / "kept",
+        require=requirements,
+        by="score.length",
+        keep=0.5,
+        rule="top",
+        max_source_removal=1,
+        verify=0,
+    )
+    return folder
+
+
+def decisions(folder):
+    return pl.concat([pl.read_parquet(path) for path in sorted((folder / "kept").rglob("*.keep.parquet"))])
+
+
+def test_every_row_gets_the_reason_of_its_decision(pruned):
+    table = decisions(pruned)
+    fates = why(pruned / "kept", table["id"].to_list())
+    assert [row.reason for row in fates.rows] == table["reason"].to_list()
+    assert [row.kept for row in fates.rows] == table["keep"].to_list()
+    for row in fates.rows:
+        failed = [met.requirement for met in row.requirements if met.met is False]
+        # The reason is the first requirement that the row fails, and a ranked row meets all of them.
+        assert failed[:1] == [row.reason] if row.ranked is None else not failed
+
+
+def test_scores_stand_among_all_rows(pruned):
+    scores = pl.concat([pl.read_parquet(path) for path in sorted((pruned / "scores").rglob("*.scores.parquet"))])
+    (row,) = why(pruned / "kept", "x5").rows
+    for standing in row.scores:
+        values = scores[standing.column]
+        own = scores.filter(pl.col("id") == "x5")[standing.column][0]
+        assert standing.value == own
+        assert standing.below == pytest.approx((values < own).mean())
+    assert {standing.column: standing.meaning for standing in row.scores}["score.length"] == "quality"
+
+
+def test_the_cut_lies_between_kept_and_dropped_rows(pruned):
+    table = decisions(pruned)
+    lengths = {row.id: row for row in why(pruned / "kept", table["id"].to_list()).rows}
+    ranked = [row for row in lengths.values() if row.ranked is not None]
+    value = {row.id: next(s.value for s in row.scores if s.column == "score.length") for row in ranked}
+    kept = [value[row.id] for row in ranked if row.kept]
+    dropped = [value[row.id] for row in ranked if not row.kept]
+    assert ranked[0].ranked.cut.kept == (min(kept), max(kept))
+    assert ranked[0].ranked.cut.dropped == (min(dropped), max(dropped))
+    assert max(dropped) <= min(kept)
+
+
+def test_a_copy_names_the_row_that_it_equals(pruned):
+    """Row 3 and its copy are of one kind, so that one of them fails only because the other is kept."""
+    both = why(pruned / "kept", ["r3", "copy"]).rows
+    assert {row.copies[0].id for row in both} == {"r3", "copy"}
+    assert all(row.copies[0].similarity == 1 for row in both)
+    reasons = {row.id: row.reason for row in both}
+    assert [row.copies[0].reason for row in both] == [reasons["copy"], reasons["r3"]]
+    assert "equals" in str(why(pruned / "kept", ["r3"]))
+
+
+def test_a_requirement_on_the_input_shows_its_value(pruned):
+    (row,) = why(pruned / "kept", "r2").rows
+    of_kind = row.requirements[1]
+    assert (of_kind.requirement, of_kind.met, dict(of_kind.values)) == ("kind = 'a'", False, {"kind": "b"})
+    assert row.reason == "kind = 'a'"
+    # Groups of duplicates are formed among the rows that meet all others, so this one has no answer.
+    assert row.requirements[2].met is None
+
+
+def test_a_score_folder_has_scores_without_a_fate(pruned):
+    (row,) = why(pruned / "scores", "short").rows
+    assert (row.kept, row.reason, row.requirements, row.ranked) == (None, "", (), None)
+    assert "not decided" in str(why(pruned / "scores", "short"))
+
+
+def test_the_folder_of_a_whole_run_is_understood(pruned, tmp_path):
+    shutil.copytree(pruned, tmp_path / "run")
+    assert (
+        why(tmp_path / "run", "r3", scores=tmp_path / "run" / "scores").rows[0].reason
+        == why(pruned / "kept", "r3").rows[0].reason
+    )
+
+
+def test_an_unknown_id_and_a_moved_folder_are_explained(pruned, tmp_path):
+    with pytest.raises(SchemaError, match="no row has the id 'nobody'. Ids of .* are such as"):
+        why(pruned / "kept", "nobody")
+    with pytest.raises(SchemaError, match="has neither decisions nor scores"):
+        why(tmp_path, "r1")
+    with pytest.raises(SchemaError, match="no ids"):
+        why(pruned / "kept", [])
+    shutil.copytree(pruned / "kept", tmp_path / "kept")
+    (pruned / "scores").rename(pruned / "moved")
+    try:
+        with pytest.raises(SchemaError, match="is not there any more. Give --scores DIR"):
+            why(tmp_path / "kept", "r1")
+        assert why(tmp_path / "kept", "r1", scores=pruned / "moved").rows[0].id == "r1"
+    finally:
+        (pruned / "moved").rename(pruned / "scores")
+
+
+def test_the_command_prints_lines_and_json(pruned, cli):
+    text = cli("why", pruned / "kept", "short", "r2").out
+    assert "short: removed: score.length > 20" in text
+    assert "NOT met: kind = 'a' (kind = b)" in text
+    record = json.loads(cli("why", pruned / "kept", "short", "--json", "--workers", 2).out)
+    assert record["rows"][0]["reason"] == "score.length > 20"
+    assert record["rows"][0]["kept"] is False
