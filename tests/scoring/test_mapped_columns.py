@@ -106,9 +106,9 @@ def test_later_jobs_read_the_same_way_and_rows_come_back_as_they_were(tmp_path, 
     names = sorted((kept / "rows").rglob(f"*.{kind}"))
     rows = pl.concat([pl.read_parquet(n) if kind == "parquet" else pl.read_ndjson(n) for n in names])
     assert rows.equals(THEIRS.filter(keep))
-    made = pools(out, kept=kept)
-    assert [pool.name for pool in made.pools] == ["d0.org", "d1.org", "d2.org"]
-    drawn = materialize(made, tmp_path / "train")
+    kept_pools = pools(out, kept=kept)
+    assert [pool.name for pool in kept_pools.pools] == ["d0.org", "d1.org", "d2.org"]
+    drawn = materialize(kept_pools, tmp_path / "train")
     assert drawn.table()["tokens"].sum() == THEIRS.filter(keep)["n_tokens"].sum()
     texts = pl.read_parquet(tmp_path / "train" / "*.parquet")
     assert sorted(texts["text"]) == sorted(THEIRS.filter(keep)["Raw Content"])
