@@ -49,7 +49,8 @@ def score_files(out: Path, rows: int) -> Path:
         }
         batches.write(out / f"{i:04d}.parquet.scores.parquet", [pl.DataFrame(columns)])
     (out / "_curate").mkdir()
-    (out / "_curate" / "score.json").write_text(json.dumps({"data": ["rows"], "text_column": "text", "format": 2}))
+    job = {"data": ["inputs"], "text_column": "text", "scorers": ["length"], "batch_rows": 4096}
+    (out / "_curate" / "score.json").write_text(json.dumps(job))
     return out
 
 
@@ -58,7 +59,7 @@ def measured(checkout: Path, scores: Path, rule: str) -> tuple[float, float]:
     with TemporaryDirectory() as kept:
         command = [sys.executable, "-c", PRUNE, str(scores), kept, rule]
         environment = ONE_THREAD | {"PYTHONPATH": str(checkout)}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=kept)
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=scores)
     if done.returncode:
         raise SystemExit(done.stderr[-2000:])
     seconds, peak = json.loads(done.stdout)

@@ -5,7 +5,7 @@
 Each figure is of a process of its own, with one thread, on score files of six columns: the least seconds of --repeats,
 and the largest peak. `read` reads every column of the score files once, as `prune` does. `rank` is a prune by a
 threshold. `require` applies two requirements alone, `require and rank` both. `duplicates` adds a lower bound on
-score.duplicates. A tenth of the rows copy another row, and a tenth are like another one.
+score.duplicates. One row in ten copies another row, and one in ten is like another one.
 """
 
 import argparse
