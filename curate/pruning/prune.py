@@ -29,7 +29,7 @@ from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.pruned import Pruned
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import Rule
-from curate.storage import artifacts, completion, files, manifest, s3
+from curate.storage import artifacts, completion, disk_errors, files, manifest, s3
 from curate.storage.locks import lock
 from curate.storage.scratch import scratch_folder
 from curate.tables import out_folder, scored, writer
@@ -191,7 +191,8 @@ def _decide_all(
         raise SchemaError(f"--max-source-removal {max_removal:g} must lie in [0, 1]")
     advice, rule = rule_options.choose(options, shards, engine)
     # Work files are below the output, where workers on other machines find them too; a store has no such place.
-    with scratch_folder("" if s3.remote(out) else out / manifest.FOLDER) as folder:
+    place = "" if s3.remote(out) else out / manifest.FOLDER
+    with scratch_folder(place) as folder, disk_errors.scratch_errors(folder):
         column = first_reading.look(
             shards,
             options.by,
@@ -202,13 +203,15 @@ def _decide_all(
             complexity=rule.balance.how == "dbp",
             capped=[cap.column for cap in options.caps],
         )
-        decided = Decided(column.values, rule, rules.decide(column, rule, options.caps))
-        if max_removal < 1:
-            rows, kept = decisions.rows_of_sources(column, decided)
-            source_guard.check_sources(rows, kept, keep=decided.decision.share, max_removal=max_removal)
-        completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-        scored.save_decided(out, shards, engine)
-        removal = decisions.write_decisions(column, decided, out, progress)
+        decision = rules.decide(column, rule, options.caps)
+        with decision.verdicts.reachable(out) as verdicts:
+            decided = Decided(column.values, rule, replace(decision, verdicts=verdicts))
+            if max_removal < 1:
+                rows, kept = decisions.rows_of_sources(column, decided)
+                source_guard.check_sources(rows, kept, keep=decided.decision.share, max_removal=max_removal)
+            completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
+            scored.save_decided(out, shards, engine)
+            removal = decisions.write_decisions(column, decided, out, progress)
     removal_table.save(removal, out)
     pools = _pools(scores, out, rule, options, removal.by_source, partial)
     return Pruned(out, rule, removal, advice, pools, by=options.by)

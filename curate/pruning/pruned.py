@@ -92,6 +92,8 @@ class Pruned:
             lines += _shortfall(self.removal.total, self.rule.budget)
         if self.pools is None:
             reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
+            if not self.removal.total["kept"] and self.rule.budget is not None and self.rule.budget.in_tokens:
+                reason = f"nothing is kept, since the first row has more tokens than {self.rule.budget.flag}"
             lines.append(f"{reason}: there is no {self.out / POOLS}")
         return tuple(lines)
 
