@@ -49,14 +49,15 @@ def score_files(out: Path, rows: int) -> Path:
         }
         batches.write(out / f"{i:04d}.parquet.scores.parquet", [pl.DataFrame(columns)])
     (out / "_curate").mkdir()
-    (out / "_curate" / "score.json").write_text(json.dumps({"data": ["rows"], "text_column": "text", "format": 2}))
+    record = {"data": ["d"], "text_column": "text", "scorers": ["length"], "batch_rows": 4096}
+    (out / "_curate" / "score.json").write_text(json.dumps(record))
     return out
 
 
 def measured(checkout: Path, scores: Path, rule: str) -> tuple[float, float]:
     """Return CPU seconds and peak MB of one pruning with the code of a checkout."""
     with TemporaryDirectory() as kept:
-        command = [sys.executable, "-c", PRUNE, str(scores), kept, rule]
+        command = [sys.executable, "-c", PRUNE, str(scores), kept + "/kept", rule]
         environment = ONE_THREAD | {"PYTHONPATH": str(checkout)}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=kept)
     if done.returncode:
