@@ -4,9 +4,9 @@
 
 Each figure is of a process of its own with one worker and one thread. Both read the same score files and write a
 decision of every row. `curate prune` also counts rows and tokens by source and reason, guards the sources, and writes
-pools; the first line of the table is the start of each program. DuckDB cannot compute the hash of an id that orders
-equal scores (xxh3 with a seed), so it is given these hashes as a column. Its memory limit is --memory; it may spill to
-disk.
+pools. At 1e3 rows the figures are those of the start of each program. DuckDB cannot compute the hash of an id that
+orders equal scores (xxh3 with a seed), so it is given these hashes as a column. Its memory limit is --memory; it may
+spill to disk.
 """
 
 import argparse
@@ -113,8 +113,6 @@ def main() -> None:
     parser.add_argument("--memory", default="250MB")
     options = parser.parse_args()
     print(f"{'rows':>9}  {'case':26} {'curate s':>9} {'MB':>6} {'DuckDB s':>9} {'MB':>6}  same rows")
-    ours, theirs = measured(["curate", "prune", "--help"]), measured([options.duckdb, "-c", "import duckdb"])
-    print(f"{'-':>9}  {'start':26} {ours[0]:9.2f} {ours[1]:6.0f} {theirs[0]:9.2f} {theirs[1]:6.0f}")
     for rows in (int(float(number)) for number in options.rows.split(",")):
         with TemporaryDirectory() as folder:
             scores, tokens = score_files(Path(folder) / "scores", rows)

@@ -57,7 +57,7 @@ def score_files(out: Path, rows: int) -> Path:
 def measured(checkout: Path, scores: Path, rule: str) -> tuple[float, float]:
     """Return CPU seconds and peak MB of one pruning with the code of a checkout."""
     with TemporaryDirectory() as kept:
-        command = [sys.executable, "-c", PRUNE, str(scores), kept, rule]
+        command = [sys.executable, "-c", PRUNE, str(scores), kept + "/kept", rule]
         environment = ONE_THREAD | {"PYTHONPATH": str(checkout)}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=scores)
     if done.returncode:

@@ -6,7 +6,7 @@ what each source loses, and write.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import cast
@@ -33,7 +33,7 @@ from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules._verdicts import DROPPED
-from curate.storage import artifacts, completion, files, manifest, s3
+from curate.storage import artifacts, completion, disk_errors, files, manifest, s3
 from curate.storage.locks import lock
 from curate.storage.scratch import scratch_folder
 from curate.tables import out_folder, scored, writer
@@ -230,10 +230,15 @@ def prune(
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where a pruning works: the engine that reads the files, and a folder for work files."""
+    """Where a pruning works: the engine that reads the files, a folder for work files, and the output folder.
+
+    ``resources`` are released when the pruning ends.
+    """
 
     engine: Engine
     folder: Path
+    out: Path
+    resources: ExitStack
 
 
 @dataclass(frozen=True)
@@ -249,27 +254,37 @@ class RankedDecision:
 def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, progress: Progress) -> Iterator[Workplace]:
     """Hold the output folder and the workers. A dry run leaves the folder alone, even if another job writes in it."""
     if dry_run:
-        with scratch_folder() as place, engine.session(folders=(place,)) as session:
-            yield Workplace(session, place)
+        with _work_files("") as place, engine.session(folders=(place,)) as session, ExitStack() as resources:
+            yield Workplace(session, place, place, resources)
         return
+    # Work files are written and read in many pieces, which an object store cannot do.
+    folder = "" if s3.remote(out) else out / manifest.FOLDER / WORK
     # The lock is a file in the output folder, so it comes after all that may refuse that folder. There is one set of
     # workers for all readings: starting them takes seconds.
     with (
         lock.held(out, "prune", take_over=take_over, progress=progress),
+        _work_files(folder) as place,
         engine.session(folders=(out,)) as session,
+        ExitStack() as resources,
     ):
-        if s3.remote(out):
-            # Work files are written and read in many pieces, which an object store cannot do.
-            with scratch_folder() as place:
-                yield Workplace(session, place)
-            return
-        place = out / manifest.FOLDER / WORK
-        # A killed pruning left its work files. Its decisions are refused by later jobs, and made again here.
+        yield Workplace(session, place, out, resources)
+
+
+@contextmanager
+def _work_files(folder: str | Path) -> Iterator[Path]:
+    """Yield an empty folder for work files, which is removed at the end; "" is one in the system's temporary folder."""
+    if not folder:
+        with scratch_folder() as place, disk_errors.scratch_errors(place):
+            yield place
+        return
+    place = Path(folder)
+    # A killed pruning left its work files. Its decisions are refused by later jobs, and made again here.
+    files.remove(place)
+    try:
+        with disk_errors.scratch_errors(place):
+            yield place
+    finally:
         files.remove(place)
-        try:
-            yield Workplace(session, place)
-        finally:
-            files.remove(place)
 
 
 def _ranks(options: RuleOptions, *, required: bool) -> bool:
@@ -313,7 +328,9 @@ def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | No
         eligible=eligible,
     )
     decision = rules.decide(column, rule, options.caps)
-    return RankedDecision(column, Decided(column.values, rule, decision, options.caps), advice)
+    verdicts = place.resources.enter_context(decision.verdicts.reachable(place.out))
+    decided = Decided(column.values, rule, replace(decision, verdicts=verdicts), options.caps)
+    return RankedDecision(column, decided, advice)
 
 
 def _guard(ranking: RankedDecision, eligible: Eligible | None, max_removal: float) -> None:

@@ -100,6 +100,9 @@ class Pruned:
             lines += _shortfall(self.removal.total, self.rule.budget)
         if self.pools is None and not self.dry_run:
             reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
+            budget = None if self.rule is None else self.rule.budget
+            if not self.removal.total["kept"] and budget is not None and budget.in_tokens:
+                reason = f"nothing is kept, since the first row has more tokens than {budget.flag}"
             lines.append(f"{reason}: there is no {self.out / POOLS}")
         return tuple(lines)
 

@@ -59,14 +59,14 @@ def decide(column: Scores, rule: Rule, caps=(), hashes=lambda value: value) -> V
         target = round(rule.budget.amount * n) if rule.budget.unit == "share" else int(rule.budget.amount)
     for number, (cap, values) in enumerate(zip(caps, column.values, strict=True)):
         order = _apply(cap, number, values, order, capped, weight, target, column.tokens, hashes)
-    left = np.zeros(n, dtype=bool)
-    left[order] = True
+    ranked = np.zeros(n, dtype=bool)
+    ranked[order] = True
     if target is None:
-        return Verdicts(left, nothing, removed, capped)
+        return Verdicts(ranked, nothing, removed, capped)
     cell, cells = column.group, len(column.groups)
     if rule.name == "stratified":
-        cell, cells = cell * 50 + strata(column.score, left), 50 * cells
-    each = quotas_of_cells(column, rule, left, capped < 0, cell, weight, target, bool(caps))
+        cell, cells = cell * 50 + strata(column.score, ranked), 50 * cells
+    each = quotas_of_cells(column, rule, ranked, capped < 0, cell, weight, target, bool(caps))
     plain = mask(n, prefix(order, weight, target))
     if each is None:
         return Verdicts(plain, nothing, removed, capped)
@@ -131,13 +131,13 @@ def strata(score: np.ndarray, offered: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(part * 50), 0, 49).astype(int)
 
 
-def quotas_of_cells(column, rule, left, uncapped, cell, weight, target, capped) -> list[int] | None:
+def quotas_of_cells(column, rule, ranked, uncapped, cell, weight, target, capped) -> list[int] | None:
     """Return how many rows or tokens each cell (a group, or a stratum of a group) keeps at least."""
     if not rule.balance.column and rule.name != "stratified":
         return None
     p = len(column.groups)
     sizes = np.array([weight[uncapped & (column.group == j)].sum() for j in range(p)])
-    offered = np.array([weight[left & (column.group == j)].sum() for j in range(p)])
+    offered = np.array([weight[ranked & (column.group == j)].sum() for j in range(p)])
     share = rule.budget.amount if rule.budget.unit == "share" and not capped else target / max(1, sizes.sum())
     floors = np.minimum([int(np.floor(rule.balance.floor * share * size)) for size in sizes], offered)
     if rule.balance.how == "even":
@@ -151,7 +151,7 @@ def quotas_of_cells(column, rule, left, uncapped, cell, weight, target, capped) 
         groups = floors
     if rule.name != "stratified":
         return groups.tolist()
-    counts = np.array([weight[left & (cell == c)].sum() for c in range(50 * p)]).reshape(p, 50)
+    counts = np.array([weight[ranked & (cell == c)].sum() for c in range(50 * p)]).reshape(p, 50)
     if rule.balance.how == "floor":
         whole = counts.sum(axis=0)
         budget = quotas.strata(whole, target)

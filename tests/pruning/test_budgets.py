@@ -283,6 +283,16 @@ def test_what_cannot_be_is_one_line(tmp_path, cli, words, message):
     assert not (tmp_path / "kept").exists()
 
 
+def test_a_first_row_larger_than_the_budget_keeps_nothing_and_says_so(tmp_path, cli):
+    frame = rows(50).with_columns(tokens=pl.lit(10))
+    scores = folder(tmp_path / "scores", frame, meaning="quality")
+    words = ("--by", "score.x", "--keep-tokens", 9, "--out", tmp_path / "kept")
+    done = cli("prune", scores, *words, "--max-source-removal", 1)
+    assert done.code == 0, done.err
+    assert "nothing is kept, since the first row has more tokens than --keep-tokens" in done.err
+    assert not decisions(tmp_path / "kept")["keep"].any()
+
+
 def test_a_budget_without_a_score_keeps_rows_at_random(tmp_path, cli):
     scores = folder(tmp_path / "scores", rows(150))
     done = cli("prune", scores, "--keep-rows", 40, "--out", tmp_path / "kept")

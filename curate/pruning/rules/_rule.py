@@ -58,7 +58,7 @@ class Rule:
     # The meanings of scores that the rule serves; it serves every score if there are none.
     serves: ClassVar[tuple[Meaning, ...]] = ()
     trims: ClassVar[bool] = True
-    # Whether its quotas are of parts of groups, so that it needs the groups even where none are balanced.
+    # Whether all rows are one group where no balance names groups. Otherwise they are counted by source.
     one_group: ClassVar[bool] = False
     # Whether its quotas are exact numbers, whatever the balance.
     exact: ClassVar[bool] = False
