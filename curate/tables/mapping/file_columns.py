@@ -270,7 +270,8 @@ def _origin(name: str, written: str, columns: Mapping[str, pa.DataType], path: P
         return Renamed(column)
     where = f"{path}: --columns {name}={written}"
     if plain_name(written) is not None or name not in options.COMPUTED:
-        raise SchemaError(f"{path} has no column {column!r} for {name}; {options.shown(list(columns), column)}")
+        use = "" if name == TEXT else f" for {name}"
+        raise SchemaError(f"{path} has no column {column!r}{use}; {options.shown(list(columns), column)}")
     try:
         parsed = row_sql.expression(written, list(columns), where)
     except row_sql.NotSql as error:

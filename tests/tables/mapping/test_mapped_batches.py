@@ -186,7 +186,7 @@ def test_conversations_without_render_get_advice(tmp_path, kind):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ("text=txet", "no column 'txet' for text.*Did you mean text?"),
+        ("text=txet", "no column 'txet'; it has .*Did you mean text?"),
         ("source=mta.domain", "no column 'mta'"),
         ("source=lower(labl)", "no column 'labl'.*Did you mean label?"),
         ("source=sum(tokens)", "one value for each row"),
