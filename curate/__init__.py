@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from curate.continual.job import cmr as cmr
     from curate.continual.result import CriticalRatios as CriticalRatios
+    from curate.description.comparison.result import DataComparison as DataComparison
     from curate.description.describe import describe as describe
     from curate.description.result import Description as Description
     from curate.encoders import Encoder as Encoder
@@ -68,6 +69,7 @@ _MODULES = {
     "Budget": "pool.pool",
     "CriticalRatios": "continual.result",
     "CurateError": "errors",
+    "DataComparison": "description.comparison.result",
     "Description": "description.result",
     "Encoder": "encoders",
     "Engine": "engines",

@@ -1,6 +1,10 @@
 """Describe a data set: intrinsic dimension, label sharpness, variety, and how far its sources overlap.
 
+With --against, compare two data sets instead: how well a classifier tells their rows apart, which words and clusters
+tell them apart, and how far apart they lie. Compare what pruning kept with all data, or training with test data.
+
 Example: curate describe data/ --encoder hashed --sample 5000 --json
+Example: curate describe data/ --against kept/rows/
 """
 
 from pathlib import Path
@@ -9,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, RuntimeEnv
-from pipelines.shared.flags import Json, Seed
+from pipelines.shared.flags import Columns, Join, Json, Render, Seed, TextColumn
 
 if TYPE_CHECKING:
+    from curate.description.comparison.result import DataComparison
     from curate.description.result import Description
 
 
@@ -20,9 +25,15 @@ def main(
         list[str],
         typer.Argument(help="Files, folders, globs or s3:// addresses: Parquet, JSON, CSV, TSV (.gz, .zst), Arrow."),
     ],
+    against: Annotated[
+        list[str] | None, typer.Option(help="Files, folders or globs to compare the data with. May be repeated.")
+    ] = None,
     embedding: Annotated[str, typer.Option(help="Column of vectors to describe. Default: encode the text.")] = "",
     encoder: Annotated[str, typer.Option(help="Encoder of the text: NAME or NAME:key=value,...")] = "hashed",
-    text_column: Annotated[str, typer.Option(help="Column that holds the text.")] = "text",
+    columns: Columns = "",
+    text_column: TextColumn = "text",
+    join: Join = "",
+    render: Render = "",
     dtype: Annotated[
         str,
         typer.Option(help="Type of vectors in fixed-size binary: float32 or float16. Default: what the files record."),
@@ -38,6 +49,7 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Describe a data set."""
+    from curate.description.comparison.result import DataComparison
     from curate.description.describe import describe
     from pipelines.shared import engine_options
     from pipelines.shared.show import progress, result, warn
@@ -45,9 +57,13 @@ def main(
     with progress():
         description = describe(
             data,
+            against=against or None,
             embedding=embedding,
             encoder=encoder,
             text_column=text_column,
+            columns=columns,
+            join=join,
+            render=render,
             dtype=dtype,
             sample=sample,
             neighbours=neighbours,
@@ -57,7 +73,36 @@ def main(
     if out is not None:
         description.save(out)
     warn(description.notes)
-    result(as_json, description.record(), _text(description, neighbours))
+    if isinstance(description, DataComparison):
+        text = _compared(description)
+    else:
+        text = _text(description, neighbours)
+    result(as_json, description.record(), text)
+
+
+def _compared(comparison: "DataComparison") -> str:
+    from pipelines.shared.show import table
+
+    (first, second), (first_sample, second_sample) = comparison.rows, comparison.sample
+    told, apart = comparison.words, comparison.distance
+    columns = {"first": "data", "second": "against"}
+    beyond = "more than" if apart.distance > apart.chance_high else "not more than"
+    lines = [
+        f"{first} rows in the data and {second} in --against; {first_sample} and {second_sample} sampled",
+        comparison.verdict,
+        f"Transport distance of {apart.rows} rows of each: {apart.distance:.3g}, {beyond} random halves of both "
+        f"together ({apart.chance:.3g}, at most {apart.chance_high:.3g})",
+    ]
+    if comparison.sources.height > 1:
+        lines += ["", "Rows by source:", table(comparison.sources.rename(columns))]
+    if told is not None and told.height:
+        lines += ["", "Words whose share of the rows differs more than chance allows:", table(told.rename(columns), 3)]
+    elif told is not None:
+        lines += ["", "No word's share of the rows differs more than chance allows."]
+    if comparison.clusters.height:
+        heading = "Clusters of similar rows, by their share of the rows:"
+        lines += ["", heading, table(comparison.clusters.rename(columns), 3)]
+    return "\n".join(lines)
 
 
 def _text(description: "Description", neighbours: int) -> str:

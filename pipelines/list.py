@@ -42,7 +42,7 @@ def main(
         summaries = _summaries(kind)
         if name not in summaries:
             raise typer.BadParameter(open_sets.unknown(name, list(summaries), kind="rule"))
-        result(as_json, {"name": name, "summary": summaries[name], "options": []}, f"{name}: {summaries[name]}")
+        _show_rule(name, as_json)
         return
     others = {**_without_formula(), **_curves()} if kind is Kind.laws else {}
     if kind is Kind.laws and name not in others and not open_sets.exists("laws", name) and not name.endswith(".py"):
@@ -85,6 +85,21 @@ def _list_all(kind: Kind, as_json: bool) -> None:
     result(as_json, record, shown)
 
 
+def _show_rule(name: str, as_json: bool) -> None:
+    """Show what a pruning rule keeps, which scores it serves, and the options of `curate prune` that are its own."""
+    import polars as pl
+
+    from curate.pruning.rules import RULES
+    from pipelines.shared.show import result, table
+
+    rule = RULES[name]
+    serves = f"It needs a {' or '.join(rule.serves)} score." if rule.serves else "It takes any score."
+    rows = [{"option": option, "meaning": meaning} for option, meaning in rule.options.items()]
+    shown = table(pl.DataFrame(rows)) if rows else "It has no options of its own."
+    record = {"name": name, "summary": rule.summary, "serves": list(rule.serves), "options": rows}
+    result(as_json, record, f"{name}: {rule.summary}\n{serves}\n\n{shown}")
+
+
 def _meaning(column: str, meaning: str) -> str:
     from curate.tables.meanings import checked, described
 
@@ -98,7 +113,7 @@ def _summaries(kind: Kind) -> dict[str, str]:
     if kind is Kind.rules:
         from curate.pruning.rules import RULES
 
-        return dict(RULES)
+        return {name: rule.summary for name, rule in RULES.items()}
     members = (*open_sets.names(kind.value), *open_sets.installed(kind.value))
     summaries = {member: member_help.summary(kind.value, member) for member in members}
     if kind is Kind.laws:

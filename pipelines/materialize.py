@@ -68,5 +68,5 @@ def main(
     warn(training_set.warnings)
     record = {**training_set.record(), "out": str(out)}
     record |= {"warnings": list(training_set.warnings)} if training_set.warnings else {}
-    result(as_json, record, table(training_set.table()))
+    result(as_json, record, table(training_set.table(), tokens=training_set.tokens_noun))
     notes(training_set.notes)

@@ -54,5 +54,5 @@ def main(
         )
     pools.save(out)
     warn(pools.warnings)
-    result(as_json, {**pools.record(), "out": str(out)}, table(pools.table(), 6))
+    result(as_json, {**pools.record(), "out": str(out)}, table(pools.table(), 6, pools.tokens_noun))
     notes(pools.notes)

@@ -1,8 +1,10 @@
-"""Decide by one score which examples to keep, and count what each source loses.
+"""Decide which examples to keep, by conditions and by one score, and count what each source loses.
 
-One decision file for each score file gives the reason for each row.
+One decision file for each score file gives the reason for each row. --require removes the rows that fail a condition.
+--by and --keep then rank the remaining rows, and keep a share of them.
 
-Example: curate prune scores/ --by score.prototypes --keep 0.7 --rule easy --balance source --out kept/
+Example: curate prune scores/ --require 'score.length > 100' --require 'score.duplicates >= 0.25' --by score.dsir \\
+--keep 0.3 --out kept/
 """
 
 from pathlib import Path
@@ -17,6 +19,7 @@ from pipelines.shared.flags import (
     Partial,
     Seed,
     TakeOver,
+    count,
     pairs,
     texts,
 )
@@ -38,23 +41,54 @@ BALANCE = (
     "dbp:TAU:LEAST keeps rows of each cluster in proportion to exp(score.density / TAU), and at least LEAST rows. "
     "The default of TAU is 0.1, and that of LEAST is 1."
 )
+CAP = (
+    "COLUMN=K keeps at most K rows of each value of a column, such as conversation=1; COLUMN=Ktokens keeps at most K "
+    "tokens, such as source=2e9tokens. The best rows by --by are kept, or without --by random ones. COLUMN=even gives "
+    "every value the same part of the budget, as far as it has rows. A row without a value is never counted with "
+    "others. Caps apply before the budget, in the order in which they are given. May be repeated for other columns."
+)
 GUARD = (
     "Stop, and write nothing, if a source loses far more rows than the others. Each source must keep at least 1 minus "
     "this share of what it would keep if all were pruned alike. At 0.5 and --keep 0.3 a source may lose 85 % of its "
     "rows; with --rule threshold 50 %. 1: never stop."
 )
+REQUIRE = (
+    "A condition in SQL that every kept row must meet, such as 'score.length > 100'. It may name columns of the scores "
+    "and of the inputs: 'score.dsir / tokens > 0.1', \"meta.lang = 'en'\". A row with a missing value fails. May be "
+    "repeated; the first condition that a row fails is its reason. 'score.duplicates >= 0.25' is applied last, to "
+    "groups of duplicates among the rows that meet the other conditions."
+)
 
 
 def main(
     scores: Annotated[Path, typer.Argument(help="A folder made by `curate score`.")],
-    by: Annotated[str, typer.Option(help="The column to prune by: a score, such as score.prototypes, or tokens.")],
-    keep: Annotated[
-        float,
-        typer.Option(
-            help="Share of rows to keep, such as 0.3. (With --rule threshold: the lowest score that is kept.)"
-        ),
-    ],
     out: OutFolder,
+    require: Annotated[list[str] | None, typer.Option(metavar="EXPRESSION", help=REQUIRE)] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            help="The column to rank the rows by that meet all conditions: a score, such as score.prototypes, or "
+            "tokens. Without it, --cap and the budget keep rows at random."
+        ),
+    ] = "",
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of these rows to keep, such as 0.3. (With --rule threshold: the lowest score that is kept.)"
+        ),
+    ] = None,
+    keep_rows: Annotated[
+        str, typer.Option(metavar="N", help="Number of rows to keep, such as 5e6 or 5M, in place of --keep.")
+    ] = "",
+    keep_tokens: Annotated[
+        str,
+        typer.Option(
+            metavar="N",
+            help="Number of tokens to keep, such as 20e9 or 20B, in place of --keep. Rows are kept in the order of the "
+            "rule, up to the row that would cross this number.",
+        ),
+    ] = "",
+    cap: Annotated[list[str] | None, typer.Option(help=CAP)] = None,
     rule: Annotated[str, typer.Option(help=RULE)] = "",
     meaning: Annotated[
         list[str] | None,
@@ -101,6 +135,9 @@ def main(
         bool, typer.Option("--materialize", help="Also write the kept rows, in the format in which they came.")
     ] = False,
     partial: Partial = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Decide everything, print what would be removed, and write nothing.")
+    ] = False,
     shard_rows: Annotated[int, typer.Option(min=1, help="Rows in each file of --materialize.")] = 100_000,
     seed: Seed = 0,
     engine: EngineName = "local",
@@ -127,8 +164,12 @@ def main(
             pruned = prune(
                 scores,
                 out,
+                require=require or (),
                 by=by,
                 keep=keep,
+                keep_rows=count(keep_rows) if keep_rows else None,
+                keep_tokens=count(keep_tokens) if keep_tokens else None,
+                cap=cap or (),
                 rule=rule,
                 balance=balance,
                 dimension=dimension,
@@ -141,6 +182,7 @@ def main(
                 verify=verify,
                 materialize=materialize,
                 partial=partial,
+                dry_run=dry_run,
                 shard_rows=shard_rows,
                 seed=seed,
                 engine=engine_options.engine(engine, workers, address, runtime_env),
@@ -164,9 +206,13 @@ def text(pruned: "Pruned") -> list[str]:
     lines = [pruned.sentence, ""]
     if (advice := pruned.advice) is not None:
         lines += [*advice.lines(), "errors that theory predicts, by share kept:", table(advice.table()), ""]
-    lines += [pruned.summary, "", table(pruned.table())]
+    tokens = pruned.removal.tokens_noun
+    lines += [pruned.summary, ""]
+    if pruned.removal.requirements:
+        lines += [table(pruned.removal.by_reason_in_all, tokens=tokens), ""]
+    lines += [table(pruned.table(), tokens=tokens)]
     if pruned.by_label is not None:
-        lines += ["", table(pruned.by_label)]
+        lines += ["", table(pruned.by_label, tokens=pruned.removal.tokens_noun)]
     if (verified := pruned.verified) is not None:
         wrong = count_false(verified)
         result = f"{wrong} have no other text as similar as their score says" if wrong else "no score is wrong"
@@ -174,4 +220,8 @@ def text(pruned: "Pruned") -> list[str]:
         lines += [] if verified.is_empty() else [table(verified)]
     if pruned.pools is not None:
         lines += ["", pruned.shift, f"pools of what is kept: {pruned.out / POOLS}"]
+    if pruned.dry_run:
+        if not pruned.removal.examples.is_empty():
+            lines += ["", "examples of removed rows:", table(pruned.removal.examples)]
+        lines += ["", "this was a dry run: nothing was written"]
     return lines

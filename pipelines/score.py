@@ -13,7 +13,7 @@ import typer
 
 from pipelines.shared import engine_options
 from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, GpusPerWorker, RuntimeEnv
-from pipelines.shared.flags import Json, MaxBad, OutFolder, Restart, TakeOver
+from pipelines.shared.flags import Columns, Join, Json, MaxBad, OutFolder, Render, Restart, TakeOver, TextColumn
 
 
 def main(
@@ -30,7 +30,10 @@ def main(
         ),
     ],
     out: OutFolder,
-    text_column: Annotated[str, typer.Option(help="The column of texts.")] = "text",
+    columns: Columns = "",
+    text_column: TextColumn = "text",
+    join: Join = "",
+    render: Render = "",
     on_error: Annotated[
         Literal["quarantine", "fail"],
         typer.Option(
@@ -78,15 +81,19 @@ def main(
     document_bytes = int(max_document_mb * 2**20)
     if dry_run:
         from curate.scoring.reports.forecast import forecast
+        from curate.tables.mapping.options import mapping
         from curate.tables.reading import Reading
         from pipelines.shared.show import result
 
-        expected = forecast(data, scorer, Reading(text_column, document_bytes=document_bytes, dtype=dtype), out)
+        text_column, mapped = mapping(columns, text_column, join, render)
+        reading = Reading(text_column, document_bytes=document_bytes, dtype=dtype, mapping=mapped)
+        expected = forecast(data, scorer, reading, out)
         result(as_json, expected.record(), str(expected))
         return
     # The workers start first: this process takes most of a second for its own imports.
     with engine_options.started(runner, "curate.scoring.worker") as session:
         from curate.scoring.score import score
+        from curate.tables.token_counts import TOKENS
         from pipelines.shared.show import failed, notes, progress, result, warn
 
         with progress() as report:
@@ -95,6 +102,9 @@ def main(
                 scorer,
                 out,
                 text_column=text_column,
+                columns=columns,
+                join=join,
+                render=render,
                 document_bytes=document_bytes,
                 dtype=dtype,
                 max_bad=max_bad,
@@ -112,7 +122,8 @@ def main(
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
     record |= {"notes": list(scored.notes), "warnings": list(scored.warnings), "bad_lines": dict(scored.bad_lines)}
     rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
-    result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}")
+    estimates = "" if scored.tokens_noun == TOKENS else f"; rows are counted in {scored.tokens_noun}"
+    result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}{estimates}")
     if aside:
         failed(_summary(aside, scored.shards))
 

@@ -1,4 +1,4 @@
-"""Run `curate score` as users do, and measure what the command and its workers cost.
+"""Run commands of `curate` as users do, and measure what the command and its workers cost.
 
 The command runs in a process of its own, which reports the CPU seconds and memory of itself and of its workers at its
 end. So the share of the driver is known: all that a cluster cannot take over from it.
@@ -85,21 +85,26 @@ def score(
 ) -> Cost:
     """Run `curate score` of the source tree ``root``, and return its cost."""
     scorers = [part for spec in specs for part in ("--scorer", spec)]
+    return command(["score", str(data), *scorers], out, workers=workers, engine=engine, root=root)
+
+
+def command(arguments: Sequence[str], out: Path, *, workers: int = 1, engine: str = "local", root: Path = ROOT) -> Cost:
+    """Run a command of `curate` of the source tree ``root`` that writes to ``out``, and return its cost."""
     options = ["--out", str(out), "--workers", str(workers), "--engine", engine]
     report = out.parent / f"{out.name}.cost.json"
-    command = [sys.executable, "-c", WRAPPER, str(report), "score", str(data), *scorers, *options]
+    line = [sys.executable, "-c", WRAPPER, str(report), *arguments, *options]
     mark = str(time.monotonic_ns())
     environment = {**environment_of(root), MARK: mark}
     start = time.monotonic()
     with (out.parent / f"{out.name}.log").open("w+") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, cwd=root, env=environment)
+        process = subprocess.Popen(line, stdout=log, stderr=log, cwd=root, env=environment)
         others = _sampled(process, mark)
         code = process.wait()
         wall = time.monotonic() - start
         log.seek(0)
-        lines = log.read().strip().splitlines()
+        printed = log.read().strip().splitlines()
     if code:
-        return Cost(0, 0, wall, 0, error=lines[-1] if lines else f"exit code {code}")
+        return Cost(0, 0, wall, 0, error=printed[-1] if printed else f"exit code {code}")
     record = json.loads(report.read_text())
     exchanged = record["read"] / MB, record["written"] / MB
     # Workers of Ray are children of its daemon, so only the samples tell what they cost.

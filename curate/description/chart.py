@@ -46,3 +46,20 @@ def of_dimensions(dimension: tuple[float, float], two_nn: tuple[float, float]) -
         )
     )
     return chart
+
+
+def of_clusters(clusters: pl.DataFrame) -> Chart:
+    """Return bars of the share of each cluster in two data sets, named by the words of the cluster."""
+    name = pl.when(pl.col("words") == "").then(pl.format("cluster {}", "cluster")).otherwise("words")
+    named = clusters.select(name.alias("name"), pl.col("first").alias("data"), pl.col("second").alias("against"))
+    chart: Chart = (
+        alt.Chart(named.unpivot(index="name", variable_name="rows of", value_name="share"), width=WIDTH)
+        .mark_bar()
+        .encode(
+            x=alt.X("share:Q", title="share of the rows", axis=alt.Axis(format="%")),
+            y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
+            yOffset=alt.YOffset("rows of:N", sort=["data", "against"]),
+            color=alt.Color("rows of:N", title="rows of", sort=["data", "against"]),
+        )
+    )
+    return chart

@@ -4,12 +4,15 @@ In: files or a table in memory. Out: a ``Description``.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import overload
 
 import polars as pl
 
 from curate import open_sets
 from curate.description import measures
+from curate.description.comparison.compare import compare
+from curate.description.comparison.result import DataComparison
 from curate.description.measured import (
     Sampling,
     VectorSource,
@@ -28,28 +31,79 @@ from curate.errors import SchemaError
 from curate.storage.artifacts import Provenance
 from curate.tables import readers
 from curate.tables.columns import vectors
+from curate.tables.mapping import options as mapping_options
+from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
 
+@overload
 def describe(
     data: Data,
     *,
+    against: None = None,
     embedding: str = "",
     encoder: str = "hashed",
     text_column: str = "text",
+    columns: str | Mapping[str, str] = "",
+    join: str | Sequence[str] = (),
+    render: str = "",
     dtype: str = "",
     sample: int = 5000,
     neighbours: int = 20,
     seed: int = 0,
     engine: Engine | None = None,
-) -> Description:
-    """Measure intrinsic dimension, variety, label sharpness and the overlap of sources.
+) -> Description: ...
+
+
+@overload
+def describe(
+    data: Data,
+    *,
+    against: Data,
+    embedding: str = "",
+    encoder: str = "hashed",
+    text_column: str = "text",
+    columns: str | Mapping[str, str] = "",
+    join: str | Sequence[str] = (),
+    render: str = "",
+    dtype: str = "",
+    sample: int = 5000,
+    neighbours: int = 20,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> DataComparison: ...
+
+
+def describe(
+    data: Data,
+    *,
+    against: Data | None = None,
+    embedding: str = "",
+    encoder: str = "hashed",
+    text_column: str = "text",
+    columns: str | Mapping[str, str] = "",
+    join: str | Sequence[str] = (),
+    render: str = "",
+    dtype: str = "",
+    sample: int = 5000,
+    neighbours: int = 20,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> Description | DataComparison:
+    """Measure intrinsic dimension, variety, label sharpness and the overlap of sources; or compare two data sets.
+
+    With ``against``, the result says how the data differ from another data set: how well a classifier tells their rows
+    apart, which words and clusters tell them apart, and how far apart they lie by optimal transport.
 
     Args:
         data: a path (file, folder, glob or s3://...), a list of paths, or a table in memory (polars, pandas, pyarrow).
+        against: another data set to compare with, such as what pruning kept, or a test set.
         embedding: the column of vectors to measure, such as emb.hashed. Empty: use ``encoder``.
         encoder: NAME or NAME:key=value,... of the encoder that makes the vectors from the column that it reads.
         text_column: the column of texts.
+        columns: which columns of the data stand for ``text``, ``id``, ``source`` and ``label``, as for `curate.score`.
+        join: columns of texts that are joined to one text, as for `curate.score`.
+        render: ``chat`` if the column of texts holds conversations, as for `curate.score`.
         dtype: type of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files record.
         sample: number of rows to measure: those with the smallest hash(id, seed). Time grows with its square. Memory
             holds the vectors and texts of these rows, and a block of their distances.
@@ -61,18 +115,30 @@ def describe(
         SchemaError: if a column is missing, or the sample has too few different vectors for ``neighbours``.
     """
     sampling = Sampling(sample, neighbours, seed)
+    text_column, mapping = mapping_options.mapping(columns, text_column, join, render)
+    reading = Reading(text_column=text_column, dtype=dtype, mapping=mapping)
     if embedding and not embedding.startswith(vectors.PREFIX):
         raise SchemaError(
             f"describe: embedding={embedding} is not a column of vectors. Such columns are named emb.<name>"
         )
     vectors_of = VectorSource(embedding) if embedding else VectorSource(column_of(open_sets.parse(encoder)[0]), encoder)
+    options: dict[str, object] = {"embedding": embedding, "encoder": encoder, "text_column": text_column}
+    options |= {"sample": sample, "neighbours": neighbours, **({"dtype": dtype} if dtype else {}), **mapping.record()}
     # One set of workers for all readings: starting them takes seconds.
     with (engine or Local()).session() as session:
-        rows = open_rows(data, vectors_of.needs, text_column, dtype, session)
+        rows = open_rows(data, vectors_of.needs, reading, session)
+        if against is not None:
+            others = open_rows(against, vectors_of.needs, reading, session)
+            arguments = {"data": data_names(data), "against": data_names(against), **options}
+            tables = {"data": dict(rows.tables), "against": dict(others.tables)}
+            hashes = {name: value for name, of in tables.items() for value in of.values()}
+            provenance = Provenance(arguments, (*rows.inputs, *others.inputs), hashes, seed)
+            both = (_rows_by_source(rows), _rows_by_source(others))
+            return compare(rows, others, both, vectors_of, sample=sample, seed=seed, provenance=provenance)
         counts = _rows_by_source(rows)
-        columns = (*vectors_of.needs, *(["label"] if rows.labelled else []))
-        wanted = Drawn(sample, ("source", *columns), {"": counts.total()}, seed)
-        drawn = draw(rows, columns, ("id", "source"), wanted)
+        read = (*vectors_of.needs, *(["label"] if rows.labelled else []))
+        wanted = Drawn(sample, ("source", *read), {"": counts.total()}, seed)
+        drawn = draw(rows, read, ("id", "source"), wanted)
         of_each = draw_of_sources(rows, vectors_of, counts, sampling)
     x = vectors_of(drawn)
     first = measures.distinct(x)
@@ -81,8 +147,6 @@ def describe(
     halves = [measures.neighbours(x[part], neighbours)[0] for part in (first, first[: (len(first) + 1) // 2])]
     of_labels = label_measures(x, first, drawn["label"] if rows.labelled else None)
     of_sources = source_measures(of_each, vectors_of, counts, sampling)
-    options: dict[str, object] = {"embedding": embedding, "encoder": encoder, "text_column": text_column}
-    options |= {"sample": sample, "neighbours": neighbours, **({"dtype": dtype} if dtype else {})}
     return Description(
         rows=counts.total(),
         sample=len(x),

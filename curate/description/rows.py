@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar
 
 import polars as pl
+import pyarrow as pa
 
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.progress import counted
 from curate.tables import batches, frames
 from curate.tables.columns import vectors
-from curate.tables.readers import Head
+from curate.tables.mapping.file_columns import bound
+from curate.tables.readers import Head, head
 from curate.tables.reading import Reading
 from curate.tables.row_ranges import RowRange, row_ranges
 from curate.tables.shards import Shard, same_source
@@ -97,7 +99,7 @@ def _of_part(
     return function(part.read(columns, identity))
 
 
-def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str, engine: Engine) -> Rows:
+def open_rows(data: Data, needs: Sequence[str], reading: Reading, engine: Engine) -> Rows:
     """Return the rows of files or of a table in memory.
 
     Raises:
@@ -105,11 +107,11 @@ def open_rows(data: Data, needs: Sequence[str], text_column: str, dtype: str, en
     """
     if isinstance(data, str | Path | Sequence):
         listed = batches.inputs(data_names(data))
-        rows = from_shards(listed.shards, needs, engine, text_column, dtype)
-        nameless = [shard for shard in listed.shards if "source" not in batches.columns(shard)]
+        rows = from_shards(listed.shards, needs, engine, reading)
+        nameless = [shard for shard in listed.shards if "source" not in batches.columns(shard, reading)]
         warnings = (*listed.warnings, *listed.unusable.values(), *same_source(nameless))
         return replace(rows, warnings=warnings)
-    return _from_table(frames.frame(data), needs, text_column)
+    return _from_table(frames.frame(data), needs, reading)
 
 
 def data_names(data: Data) -> list[str]:
@@ -120,41 +122,39 @@ def data_names(data: Data) -> list[str]:
 
 
 def from_shards(
-    shards: Sequence[Shard], needs: Sequence[str], engine: Engine, text_column: str = "text", dtype: str = ""
+    shards: Sequence[Shard], needs: Sequence[str], engine: Engine, reading: Reading = batches.READING
 ) -> Rows:
-    """Return the rows of files. ``dtype`` is the type of vectors in fixed-size binary."""
+    """Return the rows of files."""
     for shard in shards:
-        batches.require(shard, _in_file(needs, text_column))
-    reading = Reading(text_column=text_column, dtype=dtype)
-    labelled = all("label" in batches.columns(shard) for shard in shards)
+        batches.require(shard, needs, head(shard, needs, reading.whole_mapping))
+    labelled = all("label" in batches.columns(shard, reading) for shard in shards)
     parts = tuple(DescribedRange(rows, reading) for shard in shards for rows in row_ranges(shard))
     return Rows(parts, labelled, engine, inputs=tuple(shard.path for shard in shards))
 
 
-def _from_table(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> Rows:
+def _from_table(table: pl.DataFrame, needs: Sequence[str], reading: Reading) -> Rows:
     columns = {name: field.type for name, field in zip(table.columns, table[:0].to_arrow().schema, strict=True)}
-    batches.require(IN_MEMORY, _in_file(needs, text_column), Head(columns, None))
-    frame = _prepared(table, needs, text_column)
+    mapping, table_head = reading.whole_mapping, Head(columns, None)
+    if not mapping.is_empty:
+        view = bound(mapping, columns, IN_MEMORY.path, lines=False)
+        table_head = Head(view.columns, None, view=view)
+    batches.require(IN_MEMORY, needs, table_head)
+    frame = _prepared(table, needs, table_head)
     # Rows in memory are not worth a copy to a worker.
     return Rows(
         (DescribedFrame(frame),), "label" in frame.columns, Local(1), tables=(("data", frames.content_hash(table)),)
     )
 
 
-def _prepared(table: pl.DataFrame, needs: Sequence[str], text_column: str) -> pl.DataFrame:
+def _prepared(table: pl.DataFrame, needs: Sequence[str], table_head: Head) -> pl.DataFrame:
     """Return the columns to read as they would come from a file: with ids and sources, and vectors as float32."""
-    kept = [name for name in table.columns if name in {*_in_file(needs, text_column), "id", "source", "label"}]
-    pieces = list(batches.from_table(table, kept, IN_MEMORY.path, text_column))
-    frame = pl.concat(pieces) if pieces else table.select(kept)
-    if text_column in frame.columns and text_column != "text":
-        frame = frame.rename({text_column: "text"})
+    kept = [name for name in table_head.columns if name in {*needs, "id", "source", "label"}]
+    pieces = list(batches.from_table(table, kept, IN_MEMORY.path, table_head))
+    empty = pa.schema([(name, table_head.columns[name]) for name in kept]).empty_table()
+    frame = pl.concat(pieces) if pieces else pl.DataFrame(empty)
     row_name = pl.format(f"{IN_MEMORY.relative}:{{}}", pl.int_range(table.height))
     for name, default in (("id", row_name), ("source", pl.lit(IN_MEMORY.relative))):
         filled = pl.col(name).cast(pl.String).fill_null(default) if name in frame.columns else default
         frame = frame.with_columns(filled.alias(name))
     vectors.check(frame, IN_MEMORY.path, {})
     return frame
-
-
-def _in_file(needs: Sequence[str], text_column: str) -> list[str]:
-    return [text_column if name == "text" else name for name in needs]

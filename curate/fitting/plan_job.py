@@ -57,6 +57,8 @@ def plan(
     draws: int = DRAWS,
     keep_curve: bool = False,
     metric: str | None = None,
+    score_cost: float | None = None,
+    scored_tokens: float | None = None,
     seed: int = 0,
 ) -> Plans:
     """Return the best mixture of pools for each budget, and how free its shares are.
@@ -81,6 +83,10 @@ def plan(
         keep_curve: whether to find how many pools to keep. The pools must be bins of one score.
         metric: the downstream metric to predict in addition to the loss. The fit must have its curve
             (``fit(metric=...)``).
+        score_cost: with ``keep_curve``, the compute of scoring one token over that of training on it once. The keep
+            curve then trains on fewer tokens, and the result says where scoring pays.
+        scored_tokens: with ``score_cost``, how many tokens are scored; None for the tokens of all pools. Give it where
+            rows were scored that are in no pool.
         seed: seed of every random choice.
 
     Raises:
@@ -89,7 +95,9 @@ def plan(
         Infeasible: if no mixture satisfies the limits. The message gives the numbers that would have to change.
         FitError: if the fit gives no finite loss at a budget.
     """
-    options = PlanOptions(target, pareto, robust, prior, strength, within, draws, keep_curve, metric)
+    options = PlanOptions(
+        target, pareto, robust, prior, strength, within, draws, keep_curve, metric, score_cost, scored_tokens
+    )
     fitted = _predictor(fit)
     predictor = fitted_size.at_fitted_size(fitted)
     direct = _direct_metric(fit, predictor)

@@ -30,6 +30,8 @@ def plans(request: PlanRequest, origin: Provenance) -> Plans:
     if options.pareto is not None:
         answers.check_evals(request.whole_fit, options.pareto)
     best_first = by_score(request.pools) if options.keep_curve else ()
+    if options.score_cost is not None or options.scored_tokens is not None:
+        answers.check_scoring_cost(request)
     planned = planner.frontier(
         request.fit, request.pools, request.budgets, request.limits, aim=request.aim, seed=request.seed
     )

@@ -12,6 +12,7 @@ from curate.errors import SchemaError
 from curate.planning import aims
 from curate.planning.aims import Aim
 from curate.planning.details import planned_metric
+from curate.planning.details.scoring_cost import ScoringCost
 from curate.planning.limits import Limits
 from curate.pool.pool import Budget, Pool
 from curate.runs.predictors.predictor import MetricPredictor, Predictor
@@ -21,6 +22,7 @@ from curate.runs.predictors.predictor import MetricPredictor, Predictor
 STRENGTH = 0.05
 WITHIN = 1e-3  # nats that a near-optimal mixture may lose: about the noise of a run
 DRAWS = 40  # bootstrap draws that are planned too; about two of them then lie beyond each end of a 90 % interval
+ROUNDING = 1e-9  # relative: by how much sums of tokens may differ
 WORST = {"worst": "regret", "worst:loss": "loss"}  # targets that are no weighted sum, as `Aim` calls them
 
 
@@ -37,6 +39,8 @@ class PlanOptions:
     draws: int = DRAWS
     keep_curve: bool = False
     metric: str | None = None
+    score_cost: float | None = None
+    scored_tokens: float | None = None
 
     @property
     def target_metric(self) -> str | None:
@@ -94,6 +98,8 @@ class PlanOptions:
             "draws": self.draws,
             "keep_curve": self.keep_curve,
             "metric": self.metric,
+            "score_cost": self.score_cost,
+            "scored_tokens": self.scored_tokens,
         }
 
 
@@ -121,6 +127,28 @@ class PlanRequest:
     def aim(self) -> Aim:
         """The rule by which the predictions for a mixture become the one number that is minimised."""
         return self.options.aim
+
+    @cached_property
+    def scoring_cost(self) -> ScoringCost | None:
+        """What scoring costs, or None if that was not given. By default, the tokens of all pools are scored.
+
+        Raises:
+            SchemaError: if an option of the cost is given without those that it belongs to, or is impossible.
+        """
+        options, total = self.options, sum(pool.tokens for pool in self.pools)
+        if options.score_cost is None:
+            if options.scored_tokens is not None:
+                raise SchemaError("--scored-tokens needs --score-cost: the relative cost of scoring a token")
+            return None
+        if not options.keep_curve:
+            raise SchemaError("--score-cost is for --keep-curve. Give both")
+        cost = ScoringCost(options.score_cost, total if options.scored_tokens is None else options.scored_tokens)
+        if cost.tokens < total * (1 - ROUNDING):
+            raise SchemaError(
+                f"--scored-tokens {cost.tokens:.6g} is less than the {total:.6g} tokens of the pools, which were all "
+                "scored. Leave it out, or count the rows in no pool too"
+            )
+        return cost
 
     @property
     def smooth(self) -> bool:

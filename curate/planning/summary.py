@@ -90,14 +90,18 @@ def crossing_lines(crossings: Sequence[PoolCrossing]) -> list[str]:
 
 
 def keep_lines(advice: KeepAdvice) -> list[str]:
-    """Return one line a budget with the bins to keep, then one for each change."""
+    """Return one line a budget with the bins to keep, one for each change, and lines on whether scoring pays."""
     lines = [
         f"at {row['tokens']:.2g} tokens the best {row['bins']} bins, {row['kept']:.0%} of the unique tokens "
         f"(best in {row['votes']:.0%} of the draws)"
         for row in advice.curve.table().iter_rows(named=True)
         if row["chosen"]
     ]
-    return [*lines, *(str(change) for change in advice.changes or ())]
+    lines += [str(change) for change in advice.changes or ()]
+    lines += [str(entry) for entry in advice.scoring]
+    if advice.paying is not None:
+        lines.append(str(advice.paying))
+    return lines
 
 
 def front_table(front: EvalFront) -> str:

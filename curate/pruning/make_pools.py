@@ -67,6 +67,11 @@ class Pools:
         schema = {"pool": pl.String, "tokens": pl.Int64, "examples": pl.Int64}
         return pl.DataFrame(((p.name, p.tokens, p.examples) for p in self.pools), schema=schema, orient="row")
 
+    @property
+    def tokens_noun(self) -> str:
+        """What people read for the tokens of pools: ``tokens``, or ``tokens (bytes / 4)`` where they are guesses."""
+        return scored.tokens_noun(pool.scores for pool in self.pools)
+
     def record(self) -> dict[str, object]:
         """Return the rows of the table as plain values, ready for JSON, and what the pools lack of the data."""
         left_out = None if self.left_out is None else self.left_out.record()

@@ -1,10 +1,13 @@
 """The job `prune`: decide for every scored row whether to keep it, and say why.
 
-In: score files and a rule. Out: a decision file for each score file, a table of what was removed, and pools.json.
+In: score files, requirements and a rule. Out: a decision file for each score file, tables of what was removed, and
+pools.json. The job reads from top to bottom: check what was asked, apply the requirements, rank what remains, judge
+what each source loses, and write.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,37 +16,42 @@ import polars as pl
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
-from curate.progress import Progress, silent
-from curate.pruning import (
-    decisions,
-    kept_rows,
-    removal_table,
-    rule_options,
-    rules,
-    source_guard,
-)
+from curate.progress import Progress, reporting, silent
+from curate.pruning import decisions, kept_rows, removal_table, rule_options, rules, source_guard
+from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.columns import first_reading
-from curate.pruning.decisions import POOLS, Decided
+from curate.pruning.columns.score_column import ScoreColumn
+from curate.pruning.decisions import POOLS, Decided, Fate
 from curate.pruning.duplicate_check import compare_again
+from curate.pruning.eligible import Eligible
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.pruned import Pruned
+from curate.pruning.removal_report import examples, page
+from curate.pruning.requirements import applying
+from curate.pruning.requirements import reading as requirement_reading
+from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
-from curate.pruning.rules import Rule
-from curate.storage import artifacts, completion, files
+from curate.storage import artifacts, completion, files, manifest, s3
 from curate.storage.locks import lock
+from curate.storage.scratch import scratch_folder
 from curate.tables import out_folder, scored, writer
 from curate.tables.shards import Shard, ending, stem_of
 
 ROWS = "rows"  # the folder of kept rows below the output
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
+WORK = "pruning"  # the folder of work files below the bookkeeping of the output
 
 
 def prune(
     scores: Folder,
     out: str | Path,
     *,
-    by: str,
-    keep: float,
+    require: Sequence[str] = (),
+    by: str = "",
+    keep: float | None = None,
+    keep_rows: float | None = None,
+    keep_tokens: float | None = None,
+    cap: Sequence[str] = (),
     rule: str = "",
     balance: str = "none",
     dimension: float | None = None,
@@ -56,6 +64,7 @@ def prune(
     verify: int = compare_again.SAMPLED,
     materialize: bool = False,
     partial: bool = False,
+    dry_run: bool = False,
     shard_rows: int = writer.SHARD_ROWS,
     seed: int = 0,
     engine: Engine | None = None,
@@ -68,8 +77,18 @@ def prune(
         scores: the result of `score`, or its folder.
         out: a folder for the decisions, ``removal.parquet`` and ``removal.md`` (rows and tokens of each source and
             reason), and ``pools.json``, which has one pool for each source with what is kept.
-        by: the score column, such as ``score.prototypes``, or ``tokens``.
-        keep: the share of rows to keep; for ``threshold`` the least score that is kept.
+        require: conditions in SQL that every kept row meets, such as ``score.length > 100``. They may name columns of
+            the score files and of the inputs. A row that fails some has the first one as its reason. A row for which a
+            condition is null fails it; NaN counts as null. A lower bound such as ``score.duplicates >= 0.25`` is
+            applied last, wherever it stands: groups of duplicates are formed again among the rows that meet all others.
+        by: the score column to rank the remaining rows by, such as ``score.prototypes``, or ``tokens``. Without it,
+            they come in the order of the hashes of their ids, which is as good as at random.
+        keep: the share of the remaining rows to keep; for ``threshold`` the least score that is kept.
+        keep_rows: the number of rows to keep, in place of ``keep``.
+        keep_tokens: the number of tokens to keep, in place of ``keep``. Rows are kept in the order of the rule up to
+            the one that would cross this number.
+        cap: limits for each value of a column, in the order in which they apply: ``conversation=1`` row,
+            ``source=2e9tokens``, or ``domain=even``, which fills the budget evenly. They apply before the budget.
         rule: ``top`` keeps the highest scores. It needs a quality score, and is the default for one. ``hard`` keeps the
             hardest rows and ``easy`` the easiest. ``auto`` chooses one of these two by the number of rows per dimension
             of the data (Sorscher et al. 2022). These three need a hardness or easiness score, which has no default
@@ -91,6 +110,8 @@ def prune(
         verify: with ``score.duplicates``, the number of removed rows whose similarity is checked exactly.
         materialize: write the kept rows too, to ``out/rows``, in files of ``shard_rows`` rows.
         partial: take what is scored so far of a folder whose job has not ended. What is left out is a warning.
+        dry_run: decide everything, and write nothing. Work files are in the system's temporary folder, so that workers
+            must be on this machine.
         seed: of the draws and of the order among equal scores.
         engine: where to read and write files; None does it in this process. The result does not depend on it.
         take_over: write even if a job on another machine holds ``out``; that job stops.
@@ -103,45 +124,193 @@ def prune(
         Unfinished: if the job `score` has not ended in ``scores``, and ``partial`` is not set.
         FolderBusy: if another job writes in ``out``.
         SchemaError: if an option is wrong, a column is missing, a score is not finite, or the rule does not suit what
-            the score means. Without ``rule``, a difficulty score is refused with what ``auto`` advises.
+            the score means. Without ``rule``, a difficulty score is refused with what ``auto`` advises. Also if a
+            requirement cannot be used, or no row meets all of them.
         SourceNearlyGone: if a source loses too much; nothing is written then.
     """
     scores, out = folder(scores), Path(out)
     options = RuleOptions(
-        by, float(keep), rule, balance, str(trim), str(temperature), recall, dimension, embedding, meaning, seed
+        by=by,
+        keep=keep,
+        rule=rule,
+        balance=balance,
+        trim=str(trim),
+        temperature=str(temperature),
+        recall=recall,
+        dimension=dimension,
+        embedding=embedding,
+        meaning=meaning,
+        seed=seed,
+        keep_rows=keep_rows,
+        keep_tokens=keep_tokens,
+        cap=cap,
     )
+    ranks = _ranks(options, required=bool(require))
+    if not 0 <= max_source_removal <= 1:
+        raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
     shards = scored.score_files(scores, partial=partial)
     # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
     scored.check_inputs(scores)
     # A missing input is noticed before the decisions of an earlier call are removed.
+    verifies = by == DUPLICATES and verify > 0
     if materialize:
         scored.with_inputs(scores, scored.inputs(scores), partial=partial)
-    elif by == DUPLICATES and verify:
+    elif verifies:
         scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=partial)
     _check_out(scores, shards, out)
+    required = requirement_reading.read(tuple(require), scores, shards, partial=partial)
     left_out = scored.left_out(scores)
-    # The lock is a file in the output folder, so it comes after all that may refuse that folder.
-    with (
-        lock.held(out, "prune", take_over=take_over, progress=progress),
-        # One set of workers for all readings: starting them takes seconds.
-        (engine or Local()).session(folders=(out,)) as session,
-    ):
-        pruned = _decide_all(scores, shards, out, options, session, max_source_removal, partial, progress)
-        pruned = replace(pruned, left_out=left_out)
-        if by == DUPLICATES and verify:
-            verified = compare_again.sampled(scores, out, by, count=verify, seed=seed, engine=session, partial=partial)
+
+    with _workplace(out, engine or Local(), dry_run=dry_run, take_over=take_over, progress=progress) as place:
+        # 1. Find the rows that meet all requirements.
+        eligible = _eligible(required, scores, place)
+        # 2. Rank them, and decide by their order which are kept.
+        ranking = _rank(shards, options, eligible, place) if ranks else None
+        # 3. Stop before anything is written if the ranking nearly empties a source.
+        if ranking is not None and max_source_removal < 1:
+            _guard(ranking, eligible, max_source_removal)
+        # 4. Write the decision of every row.
+        if not dry_run:
+            completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
+            scored.save_decided(out, shards, place.engine)
+            decisions.remove_earlier(out)
+        fate = _fate(required, eligible, ranking)
+        score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
+        ranked_rows = 0 if ranking is None else ranking.column.rows
+        with reporting(progress):
+            counts = decisions.decide_files(score_files, fate, ranked_rows, None if dry_run else out, place.engine)
+        shown = examples.examples(counts.places, scores, shards, fate.reasons, fate.deciding_columns, place.engine)
+        removal = replace(decisions.removal(counts, fate, shown), tokens_noun=scored.tokens_noun([scores]))
+        pruned = Pruned(
+            out,
+            None if ranking is None else ranking.decided.rule,
+            removal,
+            None if ranking is None else ranking.advice,
+            by=by,
+            left_out=left_out,
+            notes=required.warnings(),
+            dry_run=dry_run,
+        )
+        if dry_run:
+            return pruned
+        page.save(removal, out)
+        # 5. Write what other jobs read: kept rows and pools.
+        if verifies:
+            verified = compare_again.sampled(
+                scores, out, by, count=verify, seed=seed, engine=place.engine, partial=partial
+            )
             pruned = replace(pruned, verified=verified)
         if materialize:
             kept_rows.write_kept(
-                scores, out, out / ROWS, shard_rows=shard_rows, engine=session, progress=progress, partial=partial
+                scores, out, out / ROWS, shard_rows=shard_rows, engine=place.engine, progress=progress, partial=partial
             )
             # What was written is right only if the inputs stayed the same while they were read.
             scored.check_inputs(scores)
         # Last: where there is a pools.json, all that it stands for is in place.
-        if pruned.pools is not None:
-            pruned.pools.save(out / POOLS)
+        pools = _pools(scores, out, required.texts, ranking, options, removal.by_source, partial)
+        if pools is not None:
+            pools.save(out / POOLS)
         completion.end(out, scored.PRUNE_STEP)
-    return pruned
+    return replace(pruned, pools=pools)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where a pruning works: the engine that reads the files, and a folder for work files."""
+
+    engine: Engine
+    folder: Path
+
+
+@dataclass(frozen=True)
+class RankedDecision:
+    """The ranked decision about the rows that meet all requirements, and for ``auto`` why it chose its rule."""
+
+    column: ScoreColumn
+    decided: Decided
+    advice: RuleAdvice | None
+
+
+@contextmanager
+def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, progress: Progress) -> Iterator[Workplace]:
+    """Hold the output folder and the workers. A dry run leaves the folder alone, even if another job writes in it."""
+    if dry_run:
+        with scratch_folder() as place, engine.session(folders=(place,)) as session:
+            yield Workplace(session, place)
+        return
+    # The lock is a file in the output folder, so it comes after all that may refuse that folder. There is one set of
+    # workers for all readings: starting them takes seconds.
+    with (
+        lock.held(out, "prune", take_over=take_over, progress=progress),
+        engine.session(folders=(out,)) as session,
+    ):
+        if s3.remote(out):
+            # Work files are written and read in many pieces, which an object store cannot do.
+            with scratch_folder() as place:
+                yield Workplace(session, place)
+            return
+        place = out / manifest.FOLDER / WORK
+        # A killed pruning left its work files. Its decisions are refused by later jobs, and made again here.
+        files.remove(place)
+        try:
+            yield Workplace(session, place)
+        finally:
+            files.remove(place)
+
+
+def _ranks(options: RuleOptions, *, required: bool) -> bool:
+    """Return whether there is a ranked decision; without one, all rows that meet the requirements are kept.
+
+    Raises:
+        SchemaError: if an option belongs to a ranked decision, and nothing asks for one.
+    """
+    if options.by or options.amounts or options.caps or not required:
+        return True
+    default = RuleOptions(seed=options.seed)
+    names = ("rule", "balance", "trim", "temperature", "recall", "dimension", "embedding", "meaning")
+    if unused := [name for name in names if getattr(options, name) != getattr(default, name)]:
+        raise SchemaError(f"--{unused[0]} needs --by: without it, all rows that meet --require are kept")
+    return False
+
+
+def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligible | None:
+    """Apply the requirements; None if there are none."""
+    if not required.each:
+        return None
+    folder = place.folder / "requirements"
+    folder.mkdir(parents=True, exist_ok=True)
+    return applying.apply(required, scores, folder, place.engine).eligible
+
+
+def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
+    """Read the score of all rows that meet the requirements, and decide which are kept."""
+    advice, rule = rule_options.choose(options, shards, place.engine)
+    folder = place.folder / "ranking"
+    folder.mkdir(parents=True, exist_ok=True)
+    column = first_reading.look(
+        shards,
+        options.by,
+        rule_options.group_column(rule, shards),
+        folder=folder,
+        engine=place.engine,
+        seed=options.seed,
+        complexity=rule.balance.how == "dbp",
+        capped=[cap.column for cap in options.caps],
+        eligible=eligible,
+    )
+    decision = rules.decide(column, rule, options.caps)
+    return RankedDecision(column, Decided(column.values, rule, decision, options.caps), advice)
+
+
+def _guard(ranking: RankedDecision, eligible: Eligible | None, max_removal: float) -> None:
+    """Stop if the ranked decision removes nearly all of a source. What requirements remove is wanted, and only told."""
+    rows, kept = decisions.rows_of_sources(ranking.column, ranking.decided, eligible)
+    source_guard.check_sources(rows, kept, keep=ranking.decided.decision.share, max_removal=max_removal)
+
+
+def _fate(required: Requirements, eligible: Eligible | None, ranking: RankedDecision | None) -> Fate:
+    columns = tuple(requirement.columns for requirement in required.each)
+    return Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
 
 
 def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
@@ -154,44 +323,26 @@ def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
     out_folder.check(out, data, (removal_table.TABLE, *names))
 
 
-def _decide_all(
+def _pools(
     scores: Path,
-    shards: tuple[Shard, ...],
     out: Path,
+    require: Sequence[str],
+    ranking: RankedDecision | None,
     options: RuleOptions,
-    engine: Engine,
-    max_removal: float,
+    by_source: pl.DataFrame,
     partial: bool,
-    progress: Progress,
-) -> Pruned:
-    if not 0 <= max_removal <= 1:
-        raise SchemaError(f"--max-source-removal {max_removal:g} must lie in [0, 1]")
-    advice, rule = rule_options.choose(options, shards, engine)
-    grouping = rule_options.group_column(rule, shards)
-    needs_complexity = rule.balance.how == "dbp"
-    column = first_reading.look(
-        shards, options.by, grouping, sign=rule.sign, engine=engine, complexity=needs_complexity
-    )
-    decided = Decided(column.values, rule, None if rule.name == "threshold" else rules.decide(column, rule))
-    if max_removal < 1:
-        rows, kept = decisions.rows_of_sources(column, decided)
-        # A threshold promises no share, so every source is judged against keeping all of it.
-        keep = 1.0 if decided.decision is None else options.keep
-        source_guard.check_sources(rows, kept, keep=keep, max_removal=max_removal)
-    completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-    scored.save_decided(out, shards, engine)
-    removal = decisions.write_decisions(column, decided, out, progress)
-    removal_table.save(removal, out)
-    pools = _pools(scores, out, rule, options.by, removal.by_source, partial)
-    return Pruned(out, rule, removal, advice, pools, by=options.by)
-
-
-def _pools(scores: Path, out: Path, rule: Rule, by: str, by_source: pl.DataFrame, partial: bool) -> Pools | None:
+) -> Pools | None:
     """Return the pools of what is kept, or None if no token is kept."""
     members = pools_of_sources(scores, out, by_source)
     if not members:
         return None
-    arguments = {"scores": scores, "by": by, "rule": rule.name, "keep": rule.keep, "meaning": rule.meaning}
-    # Left out where it is not set, so that other files keep their bytes.
+    arguments: dict[str, object] = {"scores": scores}
+    if ranking is not None:
+        rule = ranking.decided.rule
+        arguments |= {"by": options.by, "rule": rule.name, **rule.options_record(), "meaning": rule.meaning}
+    # Left out where they are not set, so that other files keep their bytes.
+    arguments |= {"require": list(require)} if require else {}
     arguments |= {"partial": True} if partial else {}
-    return Pools(members, artifacts.made_by(arguments, [scored.record_path(scores)], rule.seed))
+    arguments |= {"cap": list(options.cap)} if options.cap else {}
+    seed = 0 if ranking is None else ranking.decided.rule.seed
+    return Pools(members, artifacts.made_by(arguments, [scored.record_path(scores)], seed))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from curate.pruning import removal_table, rule_options
+from curate.errors import amount
+from curate.pruning import removal_table
 from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning.budgets.budget import Budget
 from curate.pruning.decisions import POOLS
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.make_pools import Pools
@@ -26,25 +28,31 @@ LARGEST_SHORTFALL = 0.01  # share of the requested rows that rounding may lose w
 class Pruned:
     """What pruning kept and removed.
 
-    ``rule`` is the rule that was applied. For ``auto`` it is the chosen rule, and ``advice`` holds the reasons.
-    ``removal`` counts rows and tokens. ``verified`` is None if no duplicates were compared again. ``pools`` is None if
-    no token is kept. ``by`` is the score, and ``rule.meaning`` is what a high score means. ``left_out`` is what the
-    scores lack of the data.
+    ``rule`` is the rule that was applied; None if rows had to meet requirements only. For ``auto`` it is the chosen
+    rule, and ``advice`` holds the reasons. ``removal`` counts rows and tokens. ``verified`` is None if no duplicates
+    were compared again. ``pools`` is None if no token is kept, or after a dry run, which wrote nothing. ``by`` is the
+    score, and ``rule.meaning`` is what a high score means. ``left_out`` is what the scores lack of the data. ``notes``
+    are warnings about requirements.
     """
 
     out: Path
-    rule: Rule
+    rule: Rule | None
     removal: Removal
     advice: RuleAdvice | None
-    pools: Pools | None = field(compare=False)
+    pools: Pools | None = field(default=None, compare=False)
     verified: pl.DataFrame | None = None
     by: str = ""
     left_out: LeftOut | None = None
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
 
     @property
     def sentence(self) -> str:
-        """Return one sentence on which end of the score was kept, and what a high score means."""
-        return rule_options.sentence(self.rule, self.by)
+        """Return one sentence on what decides: the requirements, which end of the score is kept, and what it means."""
+        count = len(self.removal.requirements)
+        required = f"every kept row meets {'all ' * (count > 1)}{amount(count, 'requirement')}" if count else ""
+        ranked = "" if self.rule is None else self.rule.sentence(self.by)
+        return "; ".join(filter(None, (required, ranked)))
 
     @property
     def by_source(self) -> pl.DataFrame:
@@ -80,6 +88,7 @@ class Pruned:
     def warnings(self) -> tuple[str, ...]:
         """Return what a user should know before going on."""
         lines = list(self.left_out.warnings) if self.left_out is not None else []
+        lines += self.notes
         lines += removal_table.warnings(self.removal)
         if self.verified is not None and (wrong := compare_again.count_false(self.verified)):
             lines.append(
@@ -87,9 +96,9 @@ class Pruned:
                 "is as similar as their score says. Score the data again with --scorer duplicates before you use this "
                 "result"
             )
-        if self.rule.balance.how == "recall":
-            lines += _shortfall(self.removal.total, self.rule.keep)
-        if self.pools is None:
+        if self.rule is not None and self.rule.balance.how == "recall" and self.rule.budget is not None:
+            lines += _shortfall(self.removal.total, self.rule.budget)
+        if self.pools is None and not self.dry_run:
             reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
             lines.append(f"{reason}: there is no {self.out / POOLS}")
         return tuple(lines)
@@ -105,8 +114,10 @@ class Pruned:
     def record(self) -> dict[str, object]:
         """Return the result as plain values, ready for JSON."""
         record: dict[str, object] = {"by_source": self.by_source.to_dicts(), "out": str(self.out)}
-        record |= {"rule": self.rule.name, "shift": self.shift, "total": self.removal.total}
-        record |= {"by": self.by, "meaning": self.rule.meaning, "sentence": self.sentence}
+        record |= {"rule": None if self.rule is None else self.rule.name, "shift": self.shift}
+        record |= {"total": self.removal.total, "sentence": self.sentence, "require": list(self.removal.requirements)}
+        record |= {"by": self.by or None, "meaning": None if self.rule is None else self.rule.meaning}
+        record |= {"dry_run": self.dry_run, "examples": self.removal.examples.to_dicts()}
         record |= {"by_reason": self.by_reason.to_dicts(), "length_correlation": self.length_correlation}
         record["warnings"] = list(self.warnings)
         record["left_out"] = None if self.left_out is None else self.left_out.record()
@@ -128,8 +139,9 @@ class Pruned:
     def __repr__(self) -> str:
         """Return the rule, the rows kept and where the decisions are."""
         total = self.removal.total
-        kept = f"{total['kept']} of {total['rows']} rows kept in {self.out}"
-        return f"Pruned by {self.rule.name}: {kept}\n{self.summary}\n{self.shift}"
+        kept = f"{total['kept']} of {total['rows']} rows kept" + ("" if self.dry_run else f" in {self.out}")
+        how = [*(["requirements"] if self.removal.requirements else []), *([self.rule.name] if self.rule else [])]
+        return f"Pruned by {' and '.join(how)}: {kept}\n{self.summary}\n{self.shift}"
 
     def _repr_html_(self) -> str:
         advice = self.advice.lines() if self.advice is not None else ()
@@ -137,12 +149,12 @@ class Pruned:
         return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
 
 
-def _shortfall(total: Mapping[str, int], keep: float) -> list[str]:
+def _shortfall(total: Mapping[str, int], budget: Budget) -> list[str]:
     """Return a warning if rounding the quotas down loses more than 1 % of the rows."""
-    target = round(keep * total["rows"])
-    if total["kept"] >= (1 - LARGEST_SHORTFALL) * target:
+    # A budget of tokens is filled up after the quotas.
+    if budget.in_tokens or total["kept"] >= (1 - LARGEST_SHORTFALL) * (target := budget.target(total["rows"])):
         return []
     return [
-        f"--balance label:recall rounds the rows of each class down, so {total['kept']} rows are kept where --keep "
-        f"asks for {target}. Raise --keep, or balance by label:even"
+        f"--balance label:recall rounds the rows of each class down, so {total['kept']} rows are kept where "
+        f"{budget.flag} asks for {target}. Raise {budget.flag}, or balance by label:even"
     ]

@@ -3,19 +3,16 @@
 In: batches of decided rows. Out: tables of rows and tokens, and sentences for people.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TypeVar, cast
 
 import numpy as np
 import polars as pl
 
 from curate.pruning.columns.score_column import NO_GROUP
-from curate.pruning.ranking.verdicts import KEPT, KEPT_BY_FLOOR
-from curate.shown import escaped
-from curate.storage import files
-from curate.tables import writer
+from curate.pruning.rules._verdicts import KEPT, KEPT_BY_FLOOR
+from curate.tables.token_counts import TOKENS
 
 LARGEST_TABLE = 10_000  # classes: with more, the label is hardly a class, and no table of classes is made
 COUNTS = ("rows", "kept", "tokens", "tokens_kept")
@@ -49,12 +46,13 @@ class VerdictTally:
 
 @dataclass(frozen=True)
 class Removal:
-    """What pruning by the score ``by`` kept and removed, in rows and tokens.
+    """What pruning kept and removed, in rows and tokens. ``by`` is the score that rows were ranked by; "" without one.
 
     ``by_reason`` has one row for each source and reason: source, reason, rows, tokens. ``by_source`` and ``by_label``
     are made by `table`; ``by_label`` is None if there are no classes. ``length_correlation`` is Spearman's rank
     correlation of the score with the tokens of a row, over ``compared_rows`` rows. It is None if the score or the
-    tokens are constant.
+    tokens are constant. ``requirements`` are the conditions that every row had to meet. ``examples`` shows a few
+    removed rows of each reason: reason, id, source, values (those that decided), text (its beginning).
     """
 
     by: str
@@ -63,6 +61,21 @@ class Removal:
     by_label: pl.DataFrame | None
     length_correlation: float | None
     compared_rows: int
+    requirements: tuple[str, ...] = ()
+    examples: pl.DataFrame = field(default_factory=pl.DataFrame)
+    # What people read for tokens: see `curate.tables.token_counts`.
+    tokens_noun: str = TOKENS
+
+    @property
+    def by_reason_in_all(self) -> pl.DataFrame:
+        """Return one row for each reason, over all sources: reason, rows, tokens.
+
+        Kept rows come first, then the requirements in their order, and then the ranked decision.
+        """
+        totals = self.by_reason.group_by("reason").agg(pl.col("rows", "tokens").sum())
+        order = {reason: place for place, reason in enumerate((KEPT_REASON, *self.requirements))}
+        place = pl.col("reason").replace_strict(order, default=len(order), return_dtype=pl.Int64)
+        return totals.sort(place, "reason")
 
     @property
     def total(self) -> dict[str, int]:
@@ -149,10 +162,8 @@ def table(tally: Tally, kind: str) -> pl.DataFrame:
 def summary(removal: Removal) -> str:
     """Return one line on what is kept in all, in rows and in tokens."""
     rows, kept, tokens, tokens_kept = (removal.total[name] for name in COUNTS)
-    return (
-        f"kept {kept:,} of {rows:,} rows ({_percent(kept, rows)}) and {tokens_kept:,} of {tokens:,} tokens "
-        f"({_percent(tokens_kept, tokens)})"
-    )
+    of_tokens = f"{tokens_kept:,} of {tokens:,} {removal.tokens_noun}"
+    return f"kept {kept:,} of {rows:,} rows ({_percent(kept, rows)}) and {of_tokens} ({_percent(tokens_kept, tokens)})"
 
 
 def shift(by_source: pl.DataFrame) -> str:
@@ -168,15 +179,17 @@ def shift(by_source: pl.DataFrame) -> str:
 
 
 def warnings(removal: Removal) -> tuple[str, ...]:
-    """Return a line if far fewer or far more tokens than rows are kept, and one if the score follows length."""
+    """Return what a user should know: kept rows that are short or long, a score that follows length, lost sources."""
     rows, kept, tokens, tokens_kept = (removal.total[name] for name in COUNTS)
-    lines = []
+    lines = list(_lost_sources(removal))
     ratio = (tokens_kept / tokens) / (kept / rows) if kept and tokens else 1.0
     if not LEAST_RATIO <= ratio <= LARGEST_RATIO:
         lines.append(
             f"{_percent(kept, rows)} of the rows are kept, but {_percent(tokens_kept, tokens)} of the tokens: most "
             f"kept rows are {'short' if ratio < 1 else 'long'}. Choose another score or rule, or set --keep by the "
             "share of tokens that you want to keep"
+            if removal.by
+            else f"kept rows are {'short' if ratio < 1 else 'long'}. See whether the requirements select by length"
         )
     r = removal.length_correlation
     enough_rows = removal.compared_rows >= LEAST_ROWS
@@ -190,35 +203,21 @@ def warnings(removal: Removal) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def save(removal: Removal, out: Path) -> None:
-    """Write the table of reasons to ``removal.parquet`` and ``removal.md`` below ``out``, each whole or not at all.
-
-    The Parquet metadata holds the summary and the warnings too, for the page of a report.
-    """
-    fields = {"summary": _sentence(removal), "warnings": list(warnings(removal))}
-    writer.write(out / TABLE, [removal.by_reason], schema=SCHEMA, fields=fields)
-    files.write_text(out / PAGE, _page(removal))
-
-
-def _page(removal: Removal) -> str:
-    """Return the table of reasons and the warnings as Markdown."""
-    lines = ["# What pruning kept and removed", "", escaped(_sentence(removal)), ""]
-    for line in warnings(removal):
-        lines += [escaped(f"Warning: {line}."), ""]
-    lines += ["| source | reason | rows | tokens |", "|---|---|---:|---:|"]
-    for source, reason, rows, tokens in removal.by_reason.iter_rows():
-        lines.append(f"| {_escaped(source)} | {_escaped(reason)} | {rows:,} | {tokens:,} |")
-    return "\n".join(lines) + "\n"
-
-
-def _sentence(removal: Removal) -> str:
-    """Return what is kept in all, as a sentence that names the score."""
-    return f"Pruning by {removal.by} {summary(removal)}."
-
-
-def _escaped(text: str) -> str:
-    """Escape a text for a cell of a Markdown table. Sources are named after folders, which may hold any character."""
-    return escaped(text.strip()).replace("\\", "\\\\").replace("|", "\\|")
+def _lost_sources(removal: Removal) -> Iterator[str]:
+    """Yield a line if the requirements remove all rows of some sources, with what removed most of the first."""
+    failed = removal.by_reason.filter(pl.col("reason").is_in(removal.requirements))
+    if failed.is_empty():
+        return
+    rows = failed.group_by("source").agg(pl.col("rows").sum().alias("failed"))
+    lost = rows.join(removal.by_source, on="source").filter(pl.col("failed") == pl.col("rows")).sort("source")
+    if lost.height:
+        source, count = lost.row(0, named=True)["source"], lost.row(0, named=True)["failed"]
+        worst = failed.filter(pl.col("source") == source).sort("rows", "reason", descending=[True, False])
+        others = f" (and {lost.height - 1} more sources)" if lost.height > 1 else ""
+        yield (
+            f"requirements remove all {count:,} rows of source {source!r}{others}; {worst['reason'][0]!r} removes "
+            f"{worst['rows'][0]:,} of them. Weaken it if you want to keep some of each source"
+        )
 
 
 def _percent(part: int, whole: int) -> str:

@@ -5,7 +5,7 @@ Which end of a score a rule keeps follows from what the score means, never from 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -14,15 +14,21 @@ from curate.engines import Engine
 from curate.errors import SchemaError, first_few
 from curate.pruning import auto_rule, balance
 from curate.pruning.auto_rule import RuleAdvice
-from curate.pruning.rules import DIFFICULTIES, ENDS, Rule
-from curate.tables import batches, meanings, readers
+from curate.pruning.budgets import caps
+from curate.pruning.budgets.budget import FLAGS, Unit
+from curate.pruning.budgets.caps import Cap
+from curate.pruning.rules import RULES, Rule, rule_class
+from curate.pruning.rules._rule import DIFFICULTIES
+from curate.pruning.rules._unranked import Unranked
+from curate.pruning.rules.auto import Auto
+from curate.tables import batches, meanings, readers, scored
 from curate.tables.meanings import Declaration
+from curate.tables.row_ranges import RowRange
 from curate.tables.shards import Shard
 
 TEMPERATURE = "2"  # standard deviations of the score: the draw favours high scores but also includes low ones
 # Drawing by exp(log weight) is the resampling of DSIR (Xie et al. 2023, arXiv 2302.03169, section 3): T = 1, unscaled.
 LOG_WEIGHT_TEMPERATURE = "raw:1"
-WITHOUT_MEANING = ("middle", "stratified", "threshold", "sample")  # rules that any score serves
 
 
 @dataclass(frozen=True)
@@ -30,11 +36,12 @@ class RuleOptions:
     """The options that say which rows are kept, as they are written on the command line.
 
     If ``rule`` or ``temperature`` is empty, the score decides it. ``meaning`` holds the meanings that the user gives,
-    by the name of the score. ``dimension`` and ``embedding`` are for the rule ``auto`` only.
+    by the name of the score. ``dimension`` and ``embedding`` are for the rule ``auto`` only. At most one of ``keep``,
+    ``keep_rows`` and ``keep_tokens`` is given. ``cap`` holds the caps, in the order in which they apply.
     """
 
-    by: str
-    keep: float
+    by: str = ""
+    keep: float | None = None
     rule: str = ""
     balance: str = "none"
     trim: str = "0"
@@ -44,6 +51,27 @@ class RuleOptions:
     embedding: str = ""
     meaning: Mapping[str, str] | None = None
     seed: int = 0
+    keep_rows: float | None = None
+    keep_tokens: float | None = None
+    cap: Sequence[str] = field(default=())
+
+    @property
+    def caps(self) -> tuple[Cap, ...]:
+        """Return the caps."""
+        return caps.parse(self.cap)
+
+    @property
+    def amounts(self) -> dict[Unit, float]:
+        """Return the options that say how much is kept, by what they count: at most one.
+
+        Raises:
+            SchemaError: if there are several.
+        """
+        amounts: dict[Unit, float | None] = {"share": self.keep, "rows": self.keep_rows, "tokens": self.keep_tokens}
+        present = {unit: float(amount) for unit, amount in amounts.items() if amount is not None}
+        if len(present) > 1:
+            raise SchemaError(f"{' and '.join(FLAGS[unit] for unit in present)} exclude each other. Give one of them")
+        return present
 
     @property
     def name(self) -> str:
@@ -60,7 +88,15 @@ def choose(options: RuleOptions, shards: Sequence[Shard], engine: Engine) -> tup
         SchemaError: if an option cannot be read, or the rule does not suit the meaning of the score. A difficulty score
             without a rule is also an error; the message says what ``auto`` advises.
     """
+    caps.check_columns(options.caps, shards)
+    if not options.by:
+        return None, _without_score(options, shards)
     _check_score(shards, options.by)
+    if not options.amounts and not options.caps:
+        raise SchemaError(
+            f"--by {options.by} ranks all rows, and nothing says how many to keep. Give --keep, --keep-rows or "
+            "--keep-tokens"
+        )
     declaration = declared(options, shards)
     if options.rule:
         rule = read_rule(options, declaration)
@@ -71,6 +107,19 @@ def choose(options: RuleOptions, shards: Sequence[Shard], engine: Engine) -> tup
     if declaration.meaning is None:
         raise SchemaError(_not_recorded(options, shards))
     raise SchemaError(_without_rule(options, read_rule(replace(options, rule="auto"), declaration), shards, engine))
+
+
+def _without_score(options: RuleOptions, shards: Sequence[Shard]) -> Rule:
+    """Return the rule of a job that ranks by no score: rows are kept by the hash of their ids."""
+    if options.rule:
+        raise SchemaError(f"--rule {options.rule} ranks rows by a score. Give --by, such as --by score.length")
+    amounts = options.amounts
+    if not amounts and not options.caps:
+        raise SchemaError(
+            "nothing says which rows to keep. Give --by with --keep, --keep-rows or --keep-tokens; or --cap"
+        )
+    groups = balance.parse(options.balance)
+    return Unranked.of_amounts(amounts, balance=groups, recall=options.recall, seed=options.seed)
 
 
 def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
@@ -114,9 +163,8 @@ def read_rule(options: RuleOptions, declaration: Declaration) -> Rule:
     groups = balance.parse(options.balance)
     if options.recall and groups.how != "recall":
         raise SchemaError("--recall is for --balance label:recall only. Leave it out, or give that balance")
-    return Rule(
-        name=options.rule,
-        keep=options.keep,
+    return rule_class(options.rule).of_amounts(
+        options.amounts,
         balance=groups,
         meaning=declaration.meaning,
         trim=_number("--trim", options.trim),
@@ -127,33 +175,12 @@ def read_rule(options: RuleOptions, declaration: Declaration) -> Rule:
     )
 
 
-def sentence(rule: Rule, by: str) -> str:
-    """Return a sentence that says which end of the score ``by`` a rule keeps, and what the score means."""
-    what = meanings.described(rule.meaning) if rule.meaning else "a score of no recorded meaning"
-    score = f"{by}, {what}"
-    if rule.name in ("top", *ENDS):
-        text = f"{rule.name} keeps the {'highest' if rule.sign < 0 else 'lowest'} values of {score}"
-    elif rule.name == "sample":
-        end, unit = "high" if rule.temperature > 0 else "low", "" if rule.raw else " standard deviations"
-        text = f"sample favours {end} values of {score}, at temperature {rule.temperature:g}{unit}"
-    elif rule.name == "threshold":
-        text = f"threshold keeps values of at least {rule.keep:g} of {score}"
-    elif rule.name == "middle":
-        text = f"middle keeps the values nearest the median of {score}"
-    else:
-        text = f"{rule.name} keeps values from the whole range of {score}"
-    if rule.trim:
-        hard_end = "highest" if rule.harder > 0 else "lowest"
-        text += f"; the hardest {100 * rule.trim:g} %, the {hard_end} values, are dropped first"
-    return text
-
-
 def group_column(rule: Rule, shards: Sequence[Shard]) -> str:
     """Return the column of the groups of a rule; "" for one group of all rows."""
     if rule.balance.column:
         return balance.resolve(rule.balance, shards)
     # Without a balance, groups change no rule but `stratified`. Counting by source saves a reading for the guard.
-    return "" if rule.name == "stratified" else "source"
+    return "" if rule.one_group else "source"
 
 
 def _check_score(shards: Sequence[Shard], by: str) -> None:
@@ -168,23 +195,24 @@ def _check_score(shards: Sequence[Shard], by: str) -> None:
 
 def _check_meaning(rule: Rule, options: RuleOptions, shards: Sequence[Shard]) -> None:
     """Check that the rule and the option --trim accept a score of this meaning."""
-    needs = [f"--rule {rule.name} needs a hardness or easiness score"] if rule.name in (*ENDS, "auto") else []
-    needs += ["--trim needs a hardness or easiness score"] if rule.trim else []
-    if rule.meaning is None and (needs or rule.name == "top"):
-        need = needs[0] if needs else "--rule top needs a quality score"
+    if not rule.serves and not rule.trim:
+        return
+    serves = rule.serves or DIFFICULTIES
+    trims = f"--{'trim' if not rule.serves else f'rule {rule.name}'}"
+    need = f"{trims} needs a {' or '.join(serves)} score"
+    if rule.meaning is None:
         raise SchemaError(f"{need}, and {_not_recorded(options, shards)}")
-    if needs and rule.meaning not in DIFFICULTIES:
-        assert rule.meaning is not None
+    if rule.meaning in serves:
+        return
+    what = f"{need}, and {options.by} is {meanings.described(rule.meaning)}"
+    if serves == DIFFICULTIES:
         raise SchemaError(
-            f"{needs[0]}, and {options.by} is {meanings.described(rule.meaning)}. "
-            f"{'Leave it out' if needs[0].startswith('--trim') else 'Use --rule top'}; or give --meaning "
+            f"{what}. {'Use --rule top' if rule.serves else 'Leave it out'}; or give --meaning "
             f"{options.name}=hardness if high is harder, {options.name}=easiness if high is easier"
         )
-    if rule.name == "top" and rule.meaning in DIFFICULTIES:
-        raise SchemaError(
-            f"--rule top needs a quality score, and {options.by} is {meanings.described(rule.meaning)}. Use --rule "
-            f"hard, easy or auto; or give --meaning {options.name}=quality if high is better"
-        )
+    raise SchemaError(
+        f"{what}. Use --rule hard, easy or auto; or give --meaning {options.name}=quality if high is better"
+    )
 
 
 def _not_recorded(options: RuleOptions, shards: Sequence[Shard]) -> str:
@@ -201,9 +229,10 @@ def _not_recorded(options: RuleOptions, shards: Sequence[Shard]) -> str:
     else:
         records = [f"{files[0].path} says {meaning}" for meaning, files in groups.items()]
         problem = f"the score files do not agree on what a high {options.by} means: {', '.join(records)}"
+    without = [name for name, kind in RULES.items() if not kind.serves]
     return (
         f"{problem}. Give --meaning {options.name}=MEANING, where MEANING is {meanings.choices()}. The rules "
-        f"{', '.join(WITHOUT_MEANING[:-1])} and {WITHOUT_MEANING[-1]} need no meaning (--trim does)"
+        f"{', '.join(without[:-1])} and {without[-1]} need no meaning (--trim does)"
     )
 
 
@@ -225,9 +254,9 @@ def _with_advice(
     options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine
 ) -> tuple[RuleAdvice | None, Rule]:
     """Replace ``auto`` by the rule that it chooses; return any other rule as it is, without advice."""
-    if rule.name == "auto":
+    if isinstance(rule, Auto):
         advice = _advice(options, rule, shards, engine)
-        return advice, replace(rule, name=advice.choice)
+        return advice, rule.chosen(advice.choice)
     if options.dimension is not None or options.embedding:
         flag = "--dimension" if options.dimension is not None else "--embedding"
         raise SchemaError(f"{flag} is for --rule auto, not for {rule.name!r}. Leave it out")
@@ -244,7 +273,15 @@ def _advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: E
         raise SchemaError("--dimension and --embedding exclude each other: the dimension is estimated from the vectors")
     # Score files are Parquet, so their footers know the rows.
     rows = sum(readers.head(shard).rows or 0 for shard in shards)
-    return auto_rule.advise(rows, dimension, rule.keep, estimated_from=embedding)
+    if rule.budget is None:
+        raise SchemaError("--rule auto chooses by how much is kept. Give --keep, --keep-rows or --keep-tokens too")
+    total = rows if not rule.budget.in_tokens else sum(map(_tokens, shards))
+    return auto_rule.advise(rows, dimension, min(1.0, rule.budget.share(total)), estimated_from=embedding)
+
+
+def _tokens(shard: Shard) -> int:
+    """Return the tokens of all rows of a score file."""
+    return sum(int(frame["tokens"].sum()) for frame in scored.light_batches(RowRange(shard), (), ("tokens",)))
 
 
 def _number(flag: str, text: str) -> float:

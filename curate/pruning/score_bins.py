@@ -16,9 +16,10 @@ import polars as pl
 
 from curate.engines import Engine
 from curate.progress import counted
-from curate.pruning.ranking import cutoffs, histograms
-from curate.pruning.ranking.cutoffs import SORTED_ROWS, Ranking
-from curate.pruning.ranking.histograms import BatchStream, CodedBatch
+from curate.pruning.columns.row_table import RowTable, RowWriter
+from curate.pruning.ranking import codes
+from curate.pruning.ranking.external_sort import ROW, ExternalSort, chunk_rows
+from curate.storage.scratch import scratch_folder
 from curate.tables import scored
 from curate.tables.row_ranges import RowRange
 from curate.tables.scored import ScoreRange
@@ -110,31 +111,58 @@ def bins(
     return result
 
 
-@dataclass(frozen=True)
-class KeptPart:
-    """Rows of a score file, of which the kept ones are a part of a stream.
-
-    Where they begin in the stream is not known, and nothing depends on it.
-    """
-
-    rows: RowRange
-    start: int = 0
+# A kept row: its score as a code, and the number of its source.
+SCORED = np.dtype([("code", "u8"), ("group", "i4")])
 
 
-@dataclass(frozen=True)
-class KeptReader:
-    """Reads the kept rows of score files as batches; ``numbers`` are those of the sources."""
+def _codes_of_range(
+    kept_rows: KeptRows, numbers: Mapping[str, int], numbered: tuple[int, RowRange]
+) -> tuple[int, list[np.ndarray]]:
+    """Return the number of a range, and its kept rows as arrays of `SCORED`."""
+    pieces = []
+    for frame in kept_rows.frames(numbered[1]):
+        rows = np.zeros(frame.height, SCORED)
+        rows["code"] = codes.codes(frame[kept_rows.by].cast(pl.Float64).to_numpy())
+        rows["group"] = frame["source"].replace_strict(list(numbers), list(numbers.values()), return_dtype=pl.Int32)
+        pieces.append(rows)
+    return numbered[0], pieces
 
-    kept_rows: KeptRows
-    numbers: Mapping[str, int]
 
-    def __call__(self, part: KeptPart, with_ids: bool, /) -> Iterator[CodedBatch]:
-        """Read some rows of a score file."""
-        sources, numbers = list(self.numbers), list(self.numbers.values())
-        for frame in self.kept_rows.frames(part.rows):
-            score = frame[self.kept_rows.by].cast(pl.Float64).to_numpy()
-            group = frame["source"].replace_strict(sources, numbers, return_dtype=pl.Int64)
-            yield CodedBatch(histograms.codes(score), group.to_numpy(), frame["id"] if with_ids else None)
+def _scores_at(
+    score_files: ScoreFiles, kept_rows: KeptRows, numbers: Mapping[str, int], ranks: Mapping[int, list[int]]
+) -> dict[tuple[int, int], float]:
+    """Return the score at each of some ranks (from 0) of each source, by (number of the source, rank)."""
+    result: dict[tuple[int, int], float] = {}
+    with scratch_folder() as folder:
+        tasks = list(enumerate(score_files.ranges))
+        with RowWriter(folder / "rows") as writer:
+            read = score_files.engine.run(partial(_codes_of_range, kept_rows, numbers), tasks)
+            for number, kept in counted(read, "parts of score files read", len(tasks)):
+                writer.add(number, kept)
+        spans = [writer.spans[number] for number, _ in tasks]
+        table = RowTable(writer.path, SCORED, spans, np.arange(len(numbers), dtype=np.int32))
+
+        def sortable() -> Iterator[np.ndarray]:
+            for start, rows in table.chunks(chunk_rows(table.rows)):
+                chunk = np.zeros(len(rows), ROW)
+                chunk["cell"], chunk["code"] = rows["group"], rows["code"]
+                chunk["position"] = np.arange(start, start + len(rows))
+                yield chunk
+
+        sizes = np.zeros(len(numbers), np.int64)
+        for _, rows in table.chunks(chunk_rows(table.rows)):
+            sizes += np.bincount(rows["group"], minlength=len(numbers))
+        # The sources come one after the other, so a rank in a source is a place among all rows.
+        before = np.cumsum(sizes) - sizes
+        places = {int(before[group]) + rank: (group, rank) for group, wanted in ranks.items() for rank in wanted}
+        wanted_places, first = np.array(sorted(places), dtype=np.int64), 0
+        for block in ExternalSort(sortable, table.rows, folder, by_cell=True).blocks():
+            low, high = np.searchsorted(wanted_places, (first, first + len(block)))
+            inside = wanted_places[low:high]
+            scores = codes.scores_of(block["code"][inside - first])
+            result |= {places[place]: score for place, score in zip(inside.tolist(), scores.tolist(), strict=True)}
+            first += len(block)
+    return result
 
 
 def _inner_edges(
@@ -142,20 +170,13 @@ def _inner_edges(
 ) -> dict[str, list[float]]:
     """Return the edges within each source: quantiles of its score, without those that would leave a bin empty."""
     numbers = {source: number for number, source in enumerate(sorted(rows))}
-    read = KeptReader(kept_rows, numbers)
-    kept_parts = [KeptPart(rows) for rows in score_files.ranges]
-    stream = BatchStream(read, kept_parts, score_files.engine)
-    # The first rows only place the first edges: wherever these lie, the cuts become exact.
-    codes = (batch.code for part in kept_parts for batch in read(part, False))
-    sample = next((code for code in codes if len(code)), np.zeros(0, dtype=np.uint64))
-    histogram = histograms.first_count(stream, sample, len(numbers), 0)
     # Places of the quantiles among the sorted scores of a source; a place between two scores is interpolated.
     places = {s: (rows[s] - 1) * (np.arange(1, parts[s]) / parts[s]) for s in numbers if parts[s] > 1}
     ranks = {
         numbers[source]: sorted({0, *(int(rank) for place in spots for rank in (place // 1, -(-place // 1)))})
         for source, spots in places.items()
     }
-    score_at = cutoffs.order_statistics(Ranking(stream, seed=0, sorted_rows=SORTED_ROWS), histogram, ranks)
+    score_at = _scores_at(score_files, kept_rows, numbers, ranks) if places else {}
     result = {}
     for source, spots in places.items():
         number = numbers[source]

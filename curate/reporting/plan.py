@@ -94,7 +94,8 @@ def _certainty(record: PlanRecord, shares: pl.DataFrame) -> Section:
 
 def _keep(keep: KeptBins, several: bool) -> Section:
     curve = pl.DataFrame(keep["curve"], infer_schema_length=None, strict=False)
-    text = records.sentences(keep.get("changes", []))
+    paying = [keep["paying"]] if "paying" in keep else []
+    text = records.sentences([*keep.get("changes", []), *keep.get("scoring", []), *paying])
     return Section("Plan: how much data to keep", text, [plan_charts.kept(curve)] if several else [], [curve])
 
 

@@ -75,10 +75,12 @@ class ParetoFront(TypedDict):
 
 
 class KeptBins(TypedDict):
-    """The predicted loss for each number of score bins that are kept, and where the best number changes."""
+    """The predicted loss for each number of score bins that are kept, where the best number changes, and the cost."""
 
     curve: list[Values]
     changes: NotRequired[list[Values]]
+    scoring: NotRequired[list[Values]]
+    paying: NotRequired[Values]
 
 
 class OmittedFields(TypedDict):

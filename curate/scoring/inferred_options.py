@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 import polars as pl
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from curate import open_sets
 from curate.errors import SchemaError
-from curate.tables import batches, readers
+from curate.tables import batches
 from curate.tables.columns import arrow_types
 from curate.tables.columns.class_names import in_order
 from curate.tables.formats.bad_lines import BadLines
@@ -21,7 +22,7 @@ SHOWN = 5  # fields that a message lists
 EPOCH = re.compile(r"(probs|logits)\.(\d+)")
 
 
-def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
+def inferred(specs: Sequence[str], shards: Sequence[Shard], reading: Reading = batches.READING) -> tuple[str, ...]:
     """Return the specs with the options ``epochs``, ``logits`` and ``classes`` filled in.
 
     An option is filled in where a scorer takes it and the user did not give it. ``epochs`` are all that a file has, or
@@ -35,7 +36,7 @@ def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
     # Most scorers need nothing from the data, and then no head is read.
     if not any("epochs" in accepted(spec) or "classes" in accepted(spec) for spec in specs):
         return tuple(specs)
-    heads = _heads(shards)
+    heads = _heads(shards, reading)
     present = list(dict.fromkeys(name for _, columns in heads for name in columns))
     labels_are_text = any(arrow_types.is_text(columns["label"]) for _, columns in heads if "label" in columns)
     added: list[str] = []
@@ -54,7 +55,7 @@ def inferred(specs: Sequence[str], shards: Sequence[Shard]) -> tuple[str, ...]:
         if "classes" in accepted(spec) and named:
             extra.append(f"classes={_written(named)}")
         elif "classes" in accepted(spec) and "classes" not in options and labels_are_text:
-            classes = _classes(shards) if classes is None else classes
+            classes = _classes(shards, reading) if classes is None else classes
             extra.append(f"classes={classes}")
         if makes := getattr(open_sets.module("scorers", name), "makes", None):
             added += makes(options)
@@ -75,19 +76,19 @@ def accepted(spec: str) -> Mapping[str, object]:
     return {option.name: option.default for option in open_sets.option_parameters("scorers", name)}
 
 
-def _heads(shards: Sequence[Shard]) -> list[tuple[Shard, dict[str, pa.DataType]]]:
+def _heads(shards: Sequence[Shard], reading: Reading) -> list[tuple[Shard, Mapping[str, pa.DataType]]]:
     """Return the columns of every readable file."""
     heads = []
     for shard in shards:
         try:
-            heads.append((shard, readers.head(shard).columns))
+            heads.append((shard, batches.columns(shard, reading)))
         except (SchemaError, OSError):
             continue  # preflight names the files that cannot be read
     return heads
 
 
 def _named_classes(
-    heads: Sequence[tuple[Shard, dict[str, pa.DataType]]], options: Mapping[str, object]
+    heads: Sequence[tuple[Shard, Mapping[str, pa.DataType]]], options: Mapping[str, object]
 ) -> tuple[str, ...]:
     """Return the names of the fields of a scorer's columns that are structs; none if they are lists.
 
@@ -138,14 +139,14 @@ def _epochs(name: str, columns: Sequence[str], logits_first: bool, options: Mapp
     return extra if named else [*extra, "epochs=" + "+".join(sorted(kinds[kind], key=int))]
 
 
-def _classes(shards: Sequence[Shard]) -> str:
+def _classes(shards: Sequence[Shard], reading: Reading) -> str:
     """Return the distinct labels, in the order of class names, as the value of an option."""
     names: set[str] = set()
     for shard in shards:
         try:
             # Bad lines are counted when they are scored.
-            reading = Reading(bad_lines=BadLines())
-            for batch in batches.batches(shard, ("label",), reading=reading, identity=()):
+            counting = replace(reading, bad_lines=BadLines())
+            for batch in batches.batches(shard, ("label",), reading=counting, identity=()):
                 names |= set(batch["label"].cast(pl.String).drop_nulls().unique())
         except (SchemaError, OSError):
             continue  # the shard is set aside, or stops the job, when it is scored

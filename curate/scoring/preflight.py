@@ -12,6 +12,7 @@ from curate.storage import disk_errors, files
 from curate.tables import batches, readers
 from curate.tables.columns import arrow_types, column_types, vectors
 from curate.tables.readers import Head
+from curate.tables.reading import Reading
 from curate.tables.shards import Shard, same_source
 
 LARGE_GROUP = 512 << 20  # bytes of a row group, unpacked; many tools load a whole group into memory
@@ -37,23 +38,23 @@ class Preflight:
 
 
 def inspect(
-    shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = (), text_column: str = "text"
+    shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = (), reading: Reading = batches.READING
 ) -> Preflight:
     """Read the head of every shard.
 
     A shard is bad if it cannot be read, lacks a column of ``needs``, has one of a type that no job can read, or has
     vectors in ``used`` of another length than most shards. A warning names columns in ``used`` whose types differ
-    between shards.
+    between shards. Columns have the names that jobs use, and ``reading`` says which columns of the files these are.
     """
 
     def look(shard: Shard) -> tuple[int, Head | str]:
         try:
-            size, head = files.size(shard.path), readers.head(shard, needs)
+            size, head = files.size(shard.path), readers.head(shard, needs, reading.whole_mapping)
             batches.require(shard, needs, head)
             # Texts are also read where tokens are counted from them.
-            counted = () if "tokens" in head.columns else (text_column,)
+            counted = () if "tokens" in head.columns else ("text",)
             read = dict.fromkeys((*needs, *counted, *batches.IDENTITY))
-            column_types.check(shard.path, head.columns, read, text_column)
+            column_types.check(shard.path, head.columns, read, batches.labels_of(head))
             return size, readers.with_decoded_sizes(shard, head, (*needs, *counted))
         except SchemaError as error:
             return 0, str(error)
@@ -85,9 +86,9 @@ def _unpacked(size: int, head: Head) -> int:
 
 def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str) -> list[tuple[str, str]]:
     """Return the shards whose vectors are not as long as in most shards, each with the reason why it is bad."""
-    columns_of = {shard: heads[shard.relative].columns for shard in shards if shard.relative in heads}
+    heads_of = {shard: heads[shard.relative] for shard in shards if shard.relative in heads}
     # Columns of one type of fixed size have vectors of one length. Of others the first row is read.
-    kinds = {columns.get(column) for columns in columns_of.values()}
+    kinds = {head.columns.get(column) for head in heads_of.values()}
     fixed = all(kind is None or vectors.is_fixed(arrow_types.plain(kind)) for kind in kinds)
     if not column.startswith(vectors.PREFIX) or not kinds or (len(kinds) == 1 and fixed):
         return []
@@ -95,11 +96,11 @@ def _odd_widths(shards: Sequence[Shard], heads: Mapping[str, Head], column: str)
     def width_of(shard: Shard) -> int | None:
         # A file whose type of numbers is unknown is set aside later, when it is read, with this reason.
         with suppress(SchemaError, OSError):
-            return vectors.width(shard, columns_of[shard], column)
+            return vectors.width(shard, heads_of[shard], column)
         return None
 
-    measured = files.each(width_of, list(columns_of), shards[0].path)
-    widths = {shard: width for shard, width in zip(columns_of, measured, strict=True) if width is not None}
+    measured = files.each(width_of, list(heads_of), shards[0].path)
+    widths = {shard: width for shard, width in zip(heads_of, measured, strict=True) if width is not None}
     counts = Counter(widths.values())
     # Of equally common widths the larger counts as usual, so that the order of the files does not matter.
     usual = max(counts, key=lambda width: (counts[width], width), default=None)

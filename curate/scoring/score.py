@@ -1,6 +1,6 @@
 """Score every row of a data set with a list of scorers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
@@ -21,12 +21,14 @@ from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
 from curate.storage.locks import lock
 from curate.tables import batches, frames, out_folder
+from curate.tables.mapping import options as mapping_options
 from curate.tables.reading import BATCH_ROWS, DOCUMENT_BYTES, Reading
 from curate.tables.scored import SCORES
 from curate.tables.scored_inputs import line_losses
 from curate.tables.scored_inputs.line_losses import MAX_BAD
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
 from curate.tables.shards import Inputs, Shard
+from curate.tables.token_counts import COLUMN, ESTIMATE, TokenCounts
 
 Data = frames.Table | Sequence[str | Path]
 
@@ -37,6 +39,9 @@ def score(
     out: str | Path,
     *,
     text_column: str = "text",
+    columns: str | Mapping[str, str] = "",
+    join: str | Sequence[str] = (),
+    render: str = "",
     batch_rows: int = BATCH_ROWS,
     document_bytes: int = DOCUMENT_BYTES,
     dtype: str = "",
@@ -61,6 +66,11 @@ def score(
             it reads. Scorers that learn do so first, on all rows; the output folder keeps what they learned.
         out: the output folder. A table in memory is written to ``OUT/_curate/input/rows.parquet`` first.
         text_column: the column of texts.
+        columns: which columns of the files stand for ``text``, ``id``, ``source``, ``tokens`` and others, as in
+            ``id=DocID,source=meta.domain`` or ``{"id": "DocID"}``. The right side is a column, or an SQL expression.
+        join: columns of texts that are joined to one text for scoring, separated by an empty line.
+        render: ``chat`` if the column of texts holds conversations: lists of messages with role and content. They are
+            scored as one text (`curate.tables.mapping.chat`).
         batch_rows: largest number of rows that a scorer receives at a time.
         document_bytes: length of the longest text that is accepted, in bytes.
         dtype: type of vectors in fixed-size binary, ``float32`` or ``float16``; empty: what the files record.
@@ -92,7 +102,8 @@ def score(
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
     lock.check_place(out)
-    reading = Reading(text_column, batch_rows, document_bytes, dtype)
+    text_column, mapping = mapping_options.mapping(columns, text_column, join, render)
+    reading = Reading(text_column, batch_rows, document_bytes, dtype, mapping=mapping)
     # The lock is a file in the output folder. Where that folder is an input, nothing may be written there.
     paths = _paths(data)
     listed = _inputs(paths, out, on_error) if paths else None
@@ -101,7 +112,7 @@ def score(
             paths = [str(table_input.store(cast(frames.Table, data), out, restart=restart))]
             listed = _inputs(paths, out, on_error)
         before = [] if restart or (record := recorded(out)) is None else cast(list[str], record["scorers"])
-        ordered = inferred(dependencies.ordered(names), listed.shards)
+        ordered = inferred(dependencies.ordered(names), listed.shards, reading)
         # A job that names the same scorers in another order continues.
         specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
         job = ScoringJob(listed.shards, specs_of_job, out, reading, on_error == "quarantine")
@@ -137,7 +148,7 @@ def _score(
     record = recorded(out)
     if record is None or not is_old(record):
         # Before scorers learn, which may take hours: so `curate status` can show the job, also if it was killed.
-        _record_start(job, paths, todo)
+        _record_start(job, paths, todo, heads)
     # One set of workers for all steps: starting them takes seconds.
     long = heads.bytes > LONG_JOB_BYTES
     with engine.session(long=long, folders=(out,), imports=("curate.scoring.worker",)) as session:
@@ -145,7 +156,7 @@ def _score(
             ready, notes = prepare_job.prepare(job, heads, bad, todo, session, max_bad)
         if record is not None and is_old(record):
             # What scorers learned before is compared by the old record.
-            _record_start(job, paths, todo)
+            _record_start(job, paths, todo, heads)
         for shard in shards:
             if shard.relative in bad:
                 set_aside(out, shard, bad[shard.relative], stamp(shard.path))
@@ -164,13 +175,20 @@ def _score(
     return Scored(out, rows, count, warnings, aside, notes, lost.bad)
 
 
-def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str]) -> None:
+def _record_start(job: ScoringJob, paths: Sequence[str], todo: set[str], heads: Preflight) -> None:
     """Record the job. So an interrupted job can be continued, and `curate status` can show it."""
     relative_paths = [shard.relative for shard in job.shards]
     before = completion.read(job.out, SCORE_STEP)
     if todo or before is None or set(before.inputs) != set(relative_paths):
         completion.begin(job.out, SCORE_STEP, relative_paths)
-    job.save(paths)
+    job.save(paths, _token_counts(heads))
+
+
+def _token_counts(heads: Preflight) -> TokenCounts:
+    """Return where the counts of tokens come from."""
+    # A file of lines without any row has no columns, and nothing to count.
+    with_rows = [head for head in heads.heads.values() if head.columns]
+    return COLUMN if with_rows and all("tokens" in head.columns for head in with_rows) else ESTIMATE
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:
@@ -205,9 +223,9 @@ def _inputs(paths: Sequence[str], out: Path, on_error: str) -> Inputs:
 
 def _inspect(job: ScoringJob) -> Preflight:
     """Read the heads of all shards. A bad one is an error, unless it can be set aside and another is good."""
-    needs = tuple(job.reading.column(name) for name in specs.columns_read(job.specs))
-    used = (job.reading.text_column, *needs, *specs.vectors_read(job.specs))
-    heads = preflight.inspect(job.shards, needs, used=used, text_column=job.reading.text_column)
+    needs = tuple(specs.columns_read(job.specs))
+    used = ("text", *needs, *specs.vectors_read(job.specs))
+    heads = preflight.inspect(job.shards, needs, used=used, reading=job.reading)
     if heads.bad and (not job.quarantine or not heads.heads):
         # The reason of the first bad shard is a whole message, with the path of the file.
         raise SchemaError(next(iter(heads.bad.values())))
@@ -222,8 +240,7 @@ def _judging(job: ScoringJob, heads: Preflight) -> ScoringJob:
     columns = [*specs.columns_read(job.specs), *specs.vectors_read(job.specs)]
     if any(map(scoring_task.is_labelled, heads.heads.values())):
         columns.append(scoring_task.LABEL)
-    judged = tuple(dict.fromkeys(job.reading.column(name) for name in columns))
-    return replace(job, reading=replace(job.reading, judged=judged))
+    return replace(job, reading=replace(job.reading, judged=tuple(dict.fromkeys(columns))))
 
 
 def _begin(job: ScoringJob, again: _Again) -> set[str]:

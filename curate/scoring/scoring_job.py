@@ -82,6 +82,7 @@ class ScoringJob:
             "formats": scorer_specs.formats(specs),
             "scorers": list(specs),
             "text_column": self.reading.text_column,
+            **self.reading.mapping.record(),
             # Left out where there are none: so a later version may add arguments of this kind without changing the
             # hash of jobs that do not use them.
             **({"dtype": self.reading.dtype} if self.reading.dtype else {}),
@@ -104,7 +105,9 @@ class ScoringJob:
     def changes(self, record: dict[str, object]) -> list[str]:
         """Return one phrase for each argument that differs from those in ``score.json``."""
         arguments = self.arguments
-        before = {name: record.get(name) for name in arguments}
+        # A mapping of columns is recorded only where there is one.
+        mapped = {name: record[name] for name in ("columns", "join", "render") if name in record}
+        before = {name: record.get(name) for name in arguments} | mapped
         # Records of format 1 have no format numbers; all were 1. Numbers of scorers that are new in this job are left
         # out, since the change of scorers is named already.
         numbers = cast(dict[str, int], record.get("formats", {}))
@@ -112,13 +115,25 @@ class ScoringJob:
             name: numbers.get(name, 1 if is_old(record) else number)
             for name, number in cast(dict[str, int], arguments["formats"]).items()
         }
-        return job_record.argument_changes(before, arguments)
+        return job_record.argument_changes(_in_words(before), _in_words(arguments))
 
-    def save(self, data: Sequence[str]) -> None:
-        """Write ``score.json``, from which a later call continues the job and finds the input files."""
+    def save(self, data: Sequence[str], token_counts: str) -> None:
+        """Write ``score.json``, from which a later call continues the job and finds the input files.
+
+        ``token_counts`` says where the counts of tokens come from: see `curate.tables.token_counts`.
+        """
         # The largest size of a text decides only which lines are bad, so it may change when a job goes on.
         record = {"data": list(data), "document_bytes": self.reading.document_bytes, **self.arguments}
+        record["tokens"] = token_counts
         artifacts.save(scored.record_path(self.out), "score_job", record)
+
+
+def _in_words(arguments: dict[str, object]) -> dict[str, object]:
+    """Return arguments with the mapped columns as the user writes them."""
+    columns = arguments.get("columns")
+    if not isinstance(columns, dict):
+        return arguments
+    return {**arguments, "columns": [f"{name}={written}" for name, written in sorted(columns.items())]}
 
 
 def recorded(out: Path) -> dict[str, object] | None:

@@ -4,7 +4,7 @@ Memory holds a batch, not a file. Embedding columns ``emb.<name>`` are fixed-siz
 faster than lists, and ``pl.Array(Float32, d)`` in a batch.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import repeat
@@ -61,9 +61,12 @@ IDENTITY: Mapping[str, pl.DataType] = {"id": pl.String(), "source": pl.String(),
 READING = Reading()
 
 
-def columns(shard: Shard) -> dict[str, pa.DataType]:
-    """Return the column names and Arrow types of a shard. For JSON lines, the first lines tell them."""
-    return head(shard).columns
+def columns(shard: Shard, reading: Reading = READING) -> Mapping[str, pa.DataType]:
+    """Return the column names and Arrow types of a shard. For JSON lines, the first lines tell them.
+
+    Columns that ``reading`` maps have the names that jobs use.
+    """
+    return head(shard, (), reading.whole_mapping).columns
 
 
 def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) -> None:
@@ -112,8 +115,9 @@ def batches(
 
     Args:
         shard: the file.
-        needs: columns to read; ``text`` means the column of texts that ``reading`` names.
-        reading: the column of texts, the rows per batch, the largest text, and the type of binary vectors.
+        needs: columns to read, by the names that jobs use, such as ``text``.
+        reading: which columns of the file these are, the rows per batch, the largest text, and the type of binary
+            vectors.
         identity: which of ``id``, ``source`` and ``tokens`` to yield.
         size: a batch also ends before its strings exceed so many bytes.
         start: the first row to read.
@@ -125,38 +129,37 @@ def batches(
     # A job may also use an identity column as data, as `prune --by tokens` does. It is then read only once.
     identity = tuple(dict.fromkeys((*identity, *(name for name in needs if name in IDENTITY))))
     needs = [name for name in dict.fromkeys(needs) if name not in IDENTITY]
-    shard_head = head(shard, [reading.column(name) for name in needs])
-    present = shard_head.columns
-    if has_lines(shard) and "tokens" in identity and not {"tokens", reading.text_column} & set(present):
+    shard_head = head(shard, needs, reading.whole_mapping)
+    if has_lines(shard) and "tokens" in identity and not {"tokens", "text"} & set(shard_head.columns):
         # Tokens are then counted in the texts, which may first appear late.
-        present |= head(shard, [reading.text_column]).columns
-    require(shard, [reading.column(name) for name in needs], shard_head)
-    names = _columns_to_read(shard, present, needs, identity, reading.text_column)
+        shard_head = head(shard, (*needs, "text"), reading.whole_mapping)
+    present = shard_head.columns
+    require(shard, needs, shard_head)
+    names = _columns_to_read(shard, shard_head, needs, identity)
     position, widths = start, dict[str, int]()
     if has_lines(shard):
         # The first lines do not tell all columns of the file. Those that it does not have are null.
         names = list(dict.fromkeys((*names, *identity)))
     if hasher is not None:
-        hasher.columns = tuple(names)
-    stream = readers.rows_of(request(shard, names, reading, start))
+        hasher.columns = recorded_names(names, shard_head)
+    stream = readers.rows_of(request(shard, names, reading, start, shard_head))
     typed: Iterator[pa.RecordBatch]
-    if hasher is None and {reading.text_column, *identity, *needs}.isdisjoint(names):
+    labels = labels_of(shard_head)
+    if hasher is None and {"text", *identity, *needs}.isdisjoint(names):
         # The column is read only to count rows, so that its type does not matter.
         typed = (pa.record_batch([pa.nulls(batch.num_rows)], names=["row"]) for batch in stream)
         numbers = dict[str, str]()
     else:
-        column_types.check(shard.path, present, names, reading.text_column)
-        numbers = vectors.dtypes(shard, present, names, reading.dtype)
-        typed = column_types.converted(stream, shard.path, reading.text_column, start)
+        column_types.check(shard.path, present, names, labels)
+        numbers = vectors.dtypes(shard, shard_head, names, reading.dtype)
+        typed = column_types.converted(stream, shard.path, labels, start)
     for pieces in cut(typed, reading.batch_rows, size, None if hasher is None else BLOCK_ROWS):
         if hasher is not None:
             for piece in pieces:
-                hasher.add(piece)
+                hasher.add(recorded(piece, shard_head))
         whole = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
         frame = _frame(whole, shard.path, numbers)
-        if reading.text_column in frame.columns and reading.text_column != "text":
-            frame = frame.rename({reading.text_column: "text"})
-        frame = _with_defaults(frame, shard, position, identity, partial(_tokens, whole, reading.text_column))
+        frame = _with_defaults(frame, shard, position, identity, partial(_tokens, whole))
         frame = _identify(frame, shard, position, identity)
         vectors.check(frame, shard.path, widths)
         yield frame[:, [*identity, *needs]]
@@ -164,35 +167,72 @@ def batches(
 
 
 def from_table(
-    table: pl.DataFrame, names: Sequence[str], where: Path, text_column: str = "text"
+    table: pl.DataFrame, names: Sequence[str], where: Path, table_head: Head | None = None
 ) -> Iterator[pl.DataFrame]:
     """Yield the columns ``names`` of a table in memory, in the types that batches of files have.
+
+    ``table_head`` gives columns the names that jobs use, as for a file.
 
     Raises:
         SchemaError: for a column of a wrong type, or a value that cannot be used. ``where`` stands for the file.
     """
-    pieces = table.select(names).rechunk().to_arrow().to_batches(BATCH_ROWS)
-    for batch in column_types.converted(pieces, where, text_column):
+    view = None if table_head is None else table_head.view
+    in_table = names if view is None else view.in_file(names)
+    pieces = iter(table.select(in_table).rechunk().to_arrow().to_batches(BATCH_ROWS))
+    if view is not None:
+        pieces = (view.named(batch, names, number * BATCH_ROWS) for number, batch in enumerate(pieces))
+    for batch in column_types.converted(pieces, where, {} if view is None else view.labels):
         yield _frame(batch, where, {})
 
 
 def columns_to_read(shard: Shard, needs: Sequence[str], reading: Reading = READING) -> tuple[str, ...]:
-    """Return the columns of a file that `batches` reads for these ``needs``, in the order of the file."""
+    """Return the columns of a file that `batches` reads for these ``needs``, as they are recorded."""
     needs = [name for name in needs if name not in IDENTITY]
-    present = head(shard, [reading.column(name) for name in needs]).columns
-    names = _columns_to_read(shard, present, needs, tuple(IDENTITY), reading.text_column)
-    return tuple(dict.fromkeys((*names, *IDENTITY)) if has_lines(shard) else names)
+    shard_head = head(shard, needs, reading.whole_mapping)
+    names = _columns_to_read(shard, shard_head, needs, tuple(IDENTITY))
+    return recorded_names(dict.fromkeys((*names, *IDENTITY)) if has_lines(shard) else names, shard_head)
+
+
+def recorded_names(names: Iterable[str], shard_head: Head) -> tuple[str, ...]:
+    """Return under which names columns are hashed and recorded: those that they have in the file."""
+    if shard_head.view is None:
+        return tuple(names)
+    return tuple(dict.fromkeys(map(shard_head.view.recorded_name, names)))
+
+
+def recorded(batch: pa.RecordBatch, shard_head: Head) -> pa.RecordBatch:
+    """Return a batch with the names of `recorded_names`, each once, so that its rows can be hashed."""
+    if shard_head.view is None:
+        return batch
+    columns: dict[str, pa.Array] = {}
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        # Of two columns with one origin, the first is hashed, as `scored_rows.row_blocks` does.
+        columns.setdefault(shard_head.view.recorded_name(name), column)
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def labels_of(shard_head: Head) -> Mapping[str, str]:
+    """Return what messages call the columns that have another name in the file."""
+    return {} if shard_head.view is None else shard_head.view.labels
 
 
 def record_batches(shard: Shard, *, rows: int = BATCH_ROWS, reading: Reading = READING) -> Iterator[pa.RecordBatch]:
     """Yield all columns of a shard as they are, at most ``rows`` rows at a time. Those of CSV are text."""
-    for pieces in cut(readers.rows_of(request(shard, None, replace(reading, batch_rows=rows))), rows):
+    mapping = reading.whole_mapping
+    shard_head = None if mapping.is_empty else head(shard, (), mapping)
+    whole = request(shard, None, replace(reading, batch_rows=rows), shard_head=shard_head)
+    for pieces in cut(readers.rows_of(whole), rows):
         batch = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
         yield batch.drop_columns([ROW]) if ROW in batch.schema.names else batch
 
 
-def request(shard: Shard, names: Sequence[str] | None, reading: Reading, start: int = 0) -> Request:
-    """Return the request for the columns ``names`` (None: all) from row ``start`` on."""
+def request(
+    shard: Shard, names: Sequence[str] | None, reading: Reading, start: int = 0, shard_head: Head | None = None
+) -> Request:
+    """Return the request for the columns ``names`` (None: all) from row ``start`` on.
+
+    ``shard_head`` is needed where ``reading`` maps columns.
+    """
     return Request(
         shard,
         names,
@@ -201,7 +241,7 @@ def request(shard: Shard, names: Sequence[str] | None, reading: Reading, start: 
         reading.document_bytes,
         reading.judged,
         reading.bad_lines,
-        reading.text_column,
+        None if shard_head is None else shard_head.view,
     )
 
 
@@ -212,14 +252,13 @@ def keys(ids: Sequence[str] | pl.Series, seed: int) -> np.ndarray:
     return np.fromiter(map(xxhash.xxh3_64_intdigest, encoded, repeat(seed)), dtype=np.uint64, count=len(ids))
 
 
-def _columns_to_read(
-    shard: Shard, present: Mapping[str, pa.DataType], needs: Sequence[str], identity: Sequence[str], text_column: str
-) -> list[str]:
-    """Return the columns of a file that a batch is made from, in the order of the file."""
-    wanted = {text_column if name == "text" else name for name in needs} | (set(identity) & set(present))
-    tokens_are_counted = "tokens" in identity and text_column in present
-    if tokens_are_counted and ("tokens" not in present or readers.may_hold_null(shard, "tokens")):
-        wanted.add(text_column)
+def _columns_to_read(shard: Shard, shard_head: Head, needs: Sequence[str], identity: Sequence[str]) -> list[str]:
+    """Return the columns that a batch is made from: first the mapped ones, then the others in the order of the file."""
+    present = shard_head.columns
+    wanted = {*needs} | (set(identity) & set(present))
+    tokens_are_counted = "tokens" in identity and "text" in present
+    if tokens_are_counted and ("tokens" not in present or readers.may_hold_null(shard, "tokens", shard_head.view)):
+        wanted.add("text")
     # Rows can be counted only by reading a column. Vectors cost most to read, and texts come next.
     if present and not wanted:
         wanted.add(min(present, key=lambda name: (name.startswith(vectors.PREFIX), name == "text")))
@@ -268,10 +307,10 @@ def _with(frame: pl.DataFrame, column: pl.Series) -> pl.DataFrame:
     return frame.replace_column(frame.get_column_index(column.name), column)
 
 
-def _tokens(batch: pa.RecordBatch, text_column: str) -> pl.Series:
+def _tokens(batch: pa.RecordBatch) -> pl.Series:
     """Return the tokens of rows as their texts tell them: a quarter of the UTF-8 bytes, or 1 without texts."""
-    if text_column in batch.schema.names:
-        lengths = string_bytes(arrow_types.decoded(batch.column(text_column))).fill_null(0)
+    if "text" in batch.schema.names:
+        lengths = string_bytes(arrow_types.decoded(batch.column("text"))).fill_null(0)
         bytes_of_texts = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
         return pl.Series("tokens", (bytes_of_texts + (BYTES_PER_TOKEN - 1)) // BYTES_PER_TOKEN)
     return pl.Series("tokens", np.ones(batch.num_rows, np.int64))

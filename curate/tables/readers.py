@@ -19,7 +19,10 @@ from curate.tables import reading
 from curate.tables.columns import arrow_types
 from curate.tables.cutting import string_bytes
 from curate.tables.formats import csv_rows, ipc_rows, json_rows, parquet_rows
-from curate.tables.reading import DOCUMENT_BYTES, Request
+from curate.tables.mapping import file_columns
+from curate.tables.mapping.column_mapping import UNMAPPED, ColumnMapping
+from curate.tables.mapping.file_columns import Computed, FileColumns, Joined
+from curate.tables.reading import DOCUMENT_BYTES, ROW, Request
 from curate.tables.scored_inputs.row_hash import BLOCK_ROWS
 from curate.tables.shards import CSV_ENDINGS, Shard, ending, has_lines
 
@@ -32,9 +35,10 @@ class Head:
     is unknown.
     """
 
-    columns: dict[str, pa.DataType]
+    columns: Mapping[str, pa.DataType]
     groups: tuple[tuple[int, int], ...] | None
     repeated: frozenset[str] = frozenset()  # names that more than one column has
+    view: FileColumns | None = None  # where the file calls columns otherwise
 
     @property
     def rows(self) -> int | None:
@@ -42,18 +46,45 @@ class Head:
         return None if self.groups is None else sum(rows for rows, _ in self.groups)
 
 
-def head(shard: Shard, needs: Sequence[str] = ()) -> Head:
+def head(shard: Shard, needs: Sequence[str] = (), mapping: ColumnMapping = UNMAPPED) -> Head:
     """Read the head of a file. For JSON lines, the first lines tell the columns.
 
-    Of ``needs``, each column that any line has is among them, even if it first appears late.
+    Of ``needs``, each column that any line has is among them, even if it first appears late. With a ``mapping``,
+    columns have the names that jobs use.
 
     Raises:
-        SchemaError: if the file cannot be read, or has a format from a newer curate.
+        SchemaError: if the file cannot be read, or has a format from a newer curate, or lacks a mapped column.
     """
     with _named(shard):
-        schema, groups = _reader(shard).head(shard, needs) if has_lines(shard) else _reader(shard).head(shard)
-        repeated = frozenset(name for name, count in Counter(schema.names).items() if count > 1)
-        return Head(dict(zip(schema.names, schema.types, strict=True)), groups, repeated)
+        if mapping.is_empty:
+            return _head(shard, needs)
+        unmapped = [name for name in needs if name not in mapping.written and not (name == "text" and mapping.join)]
+        wanted = (*unmapped, *file_columns.certain_columns(mapping))
+        nested = file_columns.paths_read(mapping)
+        whole = _head(shard, wanted, nested)
+        if nested and has_lines(shard):
+            # Where no column has the text of an expression as its name, the columns in it may first appear late.
+            roots = [path[0] for path in file_columns.paths_read(mapping, tuple(whole.columns))]
+            whole = whole if set(roots) <= set(whole.columns) else _head(shard, (*wanted, *roots), nested)
+        # A file of lines without any line has no columns, and needs none.
+        if not whole.columns and whole.rows is not None and has_lines(shard):
+            return whole
+        view = file_columns.bound(mapping, whole.columns, shard.path, lines=has_lines(shard))
+        repeated = whole.repeated and frozenset(
+            name for name in view.columns if not whole.repeated.isdisjoint(view.in_file([name]))
+        )
+        return replace(whole, columns=view.columns, repeated=repeated, view=view)
+
+
+def _head(shard: Shard, needs: Sequence[str], nested: Sequence[tuple[str, ...]] = ()) -> Head:
+    """Read the head of a file, with the names that its columns have there."""
+    reader = _reader(shard)
+    if reader is json_rows:
+        schema, groups = json_rows.head(shard, needs, nested)
+    else:
+        schema, groups = reader.head(shard, needs) if has_lines(shard) else reader.head(shard)
+    repeated = frozenset(name for name, count in Counter(schema.names).items() if count > 1)
+    return Head(dict(zip(schema.names, schema.types, strict=True)), groups, repeated)
 
 
 def with_decoded_sizes(shard: Shard, shard_head: Head, names: Sequence[str]) -> Head:
@@ -66,6 +97,7 @@ def with_decoded_sizes(shard: Shard, shard_head: Head, names: Sequence[str]) -> 
         return shard_head
     with _named(shard):
         present = [name for name in names if name in shard_head.columns]
+        present = list(present if shard_head.view is None else shard_head.view.in_file(present))
         return replace(shard_head, groups=parquet_rows.decoded_groups(shard, present))
 
 
@@ -82,6 +114,34 @@ def read(
 
 def rows_of(request: Request) -> Iterator[pa.RecordBatch]:
     """Yield the rows of a request; files of lines add the column ``ROW``. For the errors see `read`."""
+    if request.view is None:
+        yield from _rows_in_file(request)
+        return
+    if request.columns is None:
+        # All columns are copied as they are. One whose name another column has taken may hold anything.
+        yield from _rows_in_file(replace(request, roles=request.view.hidden))
+        return
+    view, position = request.view, request.start
+    computed = [name for name in request.columns if isinstance(view.origins.get(name), Computed | Joined)]
+    in_file = replace(
+        request,
+        columns=view.in_file(request.columns),
+        judged=view.in_file(request.judged),
+        roles=view.roles,
+        nested=view.nested,
+        rendered=view.rendered,
+    )
+    for batch in _rows_in_file(in_file):
+        names = (*request.columns, *([ROW] if ROW in batch.schema.names else []))
+        named = view.named(batch, names, position)
+        if computed or view.rendered:
+            _check_values(named, request, position)
+        yield named
+        position += batch.num_rows
+
+
+def _rows_in_file(request: Request) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a request with the names that columns have in the file."""
     shard = request.shard
     with _named(shard):
         # Values are checked here, for all kinds of files alike.
@@ -106,10 +166,18 @@ def fields(shard: Shard) -> Mapping[str, object]:
         return parquet_rows.fields(shard)
 
 
-def may_hold_null(shard: Shard, column: str) -> bool:
-    """Return whether a column may hold a null, by what the file says about it. No row is read."""
+def may_hold_null(shard: Shard, column: str, view: FileColumns | None = None) -> bool:
+    """Return whether a column may hold a null, by what the file says about it. No row is read.
+
+    ``view`` is that of the head, where the file calls columns otherwise.
+    """
     if ending(shard.path.name) != ".parquet":
         return True
+    if view is not None:
+        origin = view.origins.get(column)
+        if isinstance(origin, Computed | Joined) or (view.rendered and column == "text"):
+            return True
+        column = column if origin is None else origin.column
     with _named(shard):
         return parquet_rows.may_hold_null(shard, column)
 

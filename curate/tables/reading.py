@@ -1,11 +1,15 @@
 """How the input files of a job are read, and the sizes that bound its memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from curate.errors import SchemaError
 from curate.tables.formats.bad_lines import BadLines
+from curate.tables.mapping import column_mapping
+from curate.tables.mapping.column_mapping import UNMAPPED, ColumnMapping, plain_name
+from curate.tables.mapping.file_columns import FileColumns
 from curate.tables.shards import Shard
 
 BATCH_ROWS = 4096  # at most in a batch
@@ -73,6 +77,7 @@ ROW = "\0row"
 class Reading:
     """How a job reads rows: the column of texts, rows in a batch, and the largest text in bytes.
 
+    ``mapping`` says which columns of the files stand for other columns that jobs read, such as ``id``.
     ``dtype`` is the type of vectors in fixed-size binary, float32 or float16; empty: what the file records. A line of
     JSON or CSV is bad if its value is wrong in a column that is read, or in one of ``judged``. ``bad_lines`` says what
     becomes of bad lines; None: the first one is an error.
@@ -84,18 +89,35 @@ class Reading:
     dtype: str = ""
     judged: tuple[str, ...] = ()
     bad_lines: BadLines | None = field(default=None, compare=False)
+    mapping: ColumnMapping = UNMAPPED
+
+    @cached_property
+    def whole_mapping(self) -> ColumnMapping:
+        """The mapping with the column of texts."""
+        return column_mapping.with_text(self.mapping, self.text_column)
 
     def column(self, name: str) -> str:
-        """Return the name of a column in the file. In batches, the column of texts is called ``text``."""
-        return self.text_column if name == "text" else name
+        """Return the name in the files of a column that batches call ``name``.
+
+        If no single column stands for it, the result is what the user wrote: the expression, or the joined columns.
+        """
+        written = self.whole_mapping.written.get(name)
+        if written is None:
+            return ",".join(self.mapping.join) if name == "text" and self.mapping.join else name
+        return plain_name(written) or written
 
 
 @dataclass(frozen=True)
 class Request:
     """Rows of one file to read.
 
-    ``columns`` None means all. Rows are read from row ``start`` on, at most ``rows`` at a time. For ``judged`` and
-    ``bad_lines`` see `Reading`.
+    ``columns`` None means all, as they are in the file. Rows are read from row ``start`` on, at most ``rows`` at a
+    time. For ``judged`` and ``bad_lines`` see `Reading`. ``view`` gives the columns of the file the names that jobs
+    use; None: they have these names.
+
+    A module of `tables.formats` gets names of the file alone, and reads each column as the one that jobs call
+    ``roles[name]``. ``nested`` are the fields that are read of columns of structs. If ``rendered``, the column of texts
+    holds conversations.
     """
 
     shard: Shard
@@ -105,7 +127,14 @@ class Request:
     document_bytes: int = DOCUMENT_BYTES
     judged: Sequence[str] = ()
     bad_lines: BadLines | None = None
-    text_column: str = "text"
+    view: FileColumns | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
+    nested: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    rendered: bool = False
+
+    def role(self, name: str) -> str:
+        """Return the name by which jobs know a column of the file; empty if they read another one under its name."""
+        return self.roles.get(name, name)
 
     @property
     def skipped(self) -> frozenset[int]:

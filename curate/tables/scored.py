@@ -17,7 +17,9 @@ from curate.storage import artifacts, completion, files, job_record, manifest, s
 from curate.storage.completion import LeftOut, Unfinished
 from curate.storage.job_record import JobRecord
 from curate.tables import batches, readers
+from curate.tables import token_counts as counts_of_tokens
 from curate.tables.batches import Reading, Shard
+from curate.tables.mapping import column_mapping
 from curate.tables.reading import DOCUMENT_BYTES
 from curate.tables.row_ranges import RowRange
 from curate.tables.scored_inputs import line_losses, scored_rows
@@ -135,7 +137,26 @@ def reading(scores: Path) -> Reading:
     record = job(scores)
     # Records of older versions do not have the size.
     document_bytes = cast(int, record.get("document_bytes", DOCUMENT_BYTES))
-    return Reading(text_column=str(record["text_column"]), document_bytes=document_bytes)
+    return Reading(
+        text_column=str(record["text_column"]), document_bytes=document_bytes, mapping=column_mapping.recorded(record)
+    )
+
+
+def token_counts(scores: Path) -> str:
+    """Return where the counts in the column ``tokens`` of a score folder come from: see `tables.token_counts`.
+
+    Empty if there is no record, or it does not say, as those of older versions do not.
+    """
+    return str(job(scores).get("tokens", "")) if files.exists(record_path(scores)) else ""
+
+
+def tokens_noun(folders: Iterable[str | Path | None]) -> str:
+    """Return what people read for the tokens of rows of several score folders: see `token_counts.noun`.
+
+    None stands for data without scores, whose counts are not recorded.
+    """
+    places = {str(folder) for folder in folders if folder is not None}
+    return counts_of_tokens.noun(counts_of_tokens.together(token_counts(Path(place)) for place in sorted(places)))
 
 
 def inputs(scores: Path) -> tuple[Shard, ...]:

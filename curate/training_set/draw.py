@@ -24,6 +24,7 @@ from curate.progress import Progress, silent
 from curate.storage import completion, s3
 from curate.storage.files import sweep
 from curate.tables import out_folder, scored
+from curate.tables.token_counts import TOKENS
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set import job_record, row_index, shuffle, stages
 from curate.training_set.ordering.pool_draw import PoolDraw
@@ -52,6 +53,8 @@ class TrainingSet:
     shards: tuple[tuple[str, int, int], ...]
     inputs: Mapping[str, str] = field(compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    # What people read for tokens: see `curate.tables.token_counts`.
+    tokens_noun: str = field(default=TOKENS, compare=False)
 
     def table(self) -> pl.DataFrame:
         """Return one row for each pool: pool, planned, tokens and rows (drawn), unique_tokens, unique_rows, passes."""
@@ -153,7 +156,8 @@ def draw(
     shards = tuple(_shard(out, name) for name, _, _ in stages.spans(job, draws))
     folders = sorted({Path(pool.scores) for pool in pools if pool.scores})
     warnings = tuple(line for scores in folders for line in scored.left_out(scores).warnings)
-    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, job_record.hashes(job.record), warnings)
+    hashes, noun = job_record.hashes(job.record), scored.tokens_noun(pool.scores for pool in pools)
+    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, hashes, warnings, noun)
 
 
 def _shard(out: Path, name: str) -> tuple[str, int, int]:

@@ -164,7 +164,9 @@ def _marks(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series]]:
 
 def _marked(file: DataFile) -> Iterator[tuple[pl.DataFrame, pl.Series, np.ndarray | None]]:
     """Yield the batches of `_marks`, each with a mask (n,) of the rows that have a text; None where all have one."""
-    if not readers.may_hold_null(file.data, file.reading.text_column):
+    mapping = file.reading.whole_mapping
+    view = None if mapping.is_empty else readers.head(file.data, (), mapping).view
+    if not readers.may_hold_null(file.data, "text", view):
         yield from ((batch, verdict, None) for batch, verdict in _marks(file))
         return
     texts = batches.batches(file.data, ("text",), reading=file.reading, identity=())

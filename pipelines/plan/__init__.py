@@ -89,6 +89,21 @@ def main(
     keep_curve: Annotated[
         bool, typer.Option("--keep-curve", help="Also say how many pools to keep. The pools must be bins of one score.")
     ] = False,
+    score_cost: Annotated[
+        float | None,
+        typer.Option(
+            help="With --keep-curve: the compute of scoring a token over that of training on it once, such as 0.05. "
+            "Also says where scoring pays."
+        ),
+    ] = None,
+    scored_tokens: Annotated[
+        float | None,
+        typer.Option(
+            parser=count,
+            metavar="NUMBER",
+            help="With --score-cost: how many tokens are scored, if more than the pools hold.",
+        ),
+    ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -117,6 +132,8 @@ def main(
             draws=draws,
             keep_curve=keep_curve,
             metric=metric,
+            score_cost=score_cost,
+            scored_tokens=scored_tokens,
             seed=seed,
         )
     arguments = {name: value for name, value in options.items() if name not in ("out", "seed", "as_json")}

@@ -45,6 +45,33 @@ MaxBad = Annotated[
         "are bad, the job stops.",
     ),
 ]
+Columns = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME=COLUMN,...",
+        help="Which columns of the files stand for text, id, source, tokens, label, emb.NAME and so on, as in "
+        """'text="Raw Content",id=DocID'. The right side is the name of a column, in double quotes where it holds """
+        "a comma, or an SQL expression over columns: source=meta.domain reads the field domain of a struct.",
+    ),
+]
+TextColumn = Annotated[str, typer.Option(help="The column of texts. Short for --columns text=COLUMN.")]
+Join = Annotated[
+    str,
+    typer.Option(
+        metavar="COLUMN,...",
+        help="Columns of texts that are joined for scoring, with an empty line between them, as in prompt,answer. Rows "
+        "are written back as they were.",
+    ),
+]
+Render = Annotated[
+    Literal["", "chat"],
+    typer.Option(
+        metavar="chat",
+        show_default=False,
+        help="chat: the column of texts holds conversations, which are lists of {role, content} or {from, value}. They "
+        "are scored as one text, with lines such as 'user: ...', and written back as they were.",
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -103,9 +103,12 @@ def _bars() -> Iterator[ReportedPhases]:
         yield ReportedPhases(draw, DRAWN_SECONDS)
 
 
-def table(frame: pl.DataFrame, digits: int = 4) -> str:
-    """Return a frame as aligned plain text, one line a row: control characters in names and values are escaped."""
-    header = list(map(escaped, frame.columns))
+def table(frame: pl.DataFrame, digits: int = 4, tokens: str = "tokens") -> str:
+    """Return a frame as aligned plain text, one line a row: control characters in names and values are escaped.
+
+    ``tokens`` is the title of the column ``tokens``, which tells whether these are estimates.
+    """
+    header = [escaped(tokens if name == "tokens" else name) for name in frame.columns]
     shown = [[_cell(value, digits) for value in row] for row in frame.rows()]
     widths = [max(map(len, column)) for column in zip(header, *shown, strict=True)]
     numeric = [dtype.is_numeric() for dtype in frame.dtypes]

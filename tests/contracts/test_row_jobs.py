@@ -81,6 +81,10 @@ def describe_rows(scores, out, engine, **options):
     describe(scores.parent / "data", sample=70, neighbours=5, engine=engine, **options).save(out / "description.json")
 
 
+# A lower bound on duplicates in front, which is applied last, a column of the inputs, and one of the scores.
+REQUIRE = ("score.duplicates >= 0.25", "text LIKE '%own%'", "label <> '1'", "score.length > 100")
+
+
 JOBS = {
     "prune top": prune_by("score.length", rule="top", max_source_removal=1),
     "prune hard, trimmed": prune_by(
@@ -93,6 +97,8 @@ JOBS = {
     ),
     "prune auto": prune_by("score.length", rule="auto", meaning={"length": "hardness"}, balance="source"),
     "prune duplicates": prune_by("score.duplicates", rule="top", materialize=True, shard_rows=7, max_source_removal=1),
+    "prune require": lambda scores, out, engine: prune(scores, out, require=REQUIRE, engine=engine),
+    "prune require, then rank": prune_by("score.length", rule="top", require=REQUIRE, max_source_removal=1),
     "pools by source": make_pools,
     "pools by score": lambda scores, out, engine: make_pools(scores, out, engine, by="score.length", bins=3),
     "materialize": draw,
@@ -151,7 +157,10 @@ def test_ray_changes_no_byte(scores, expected, tmp_path):
             assert output(job, scores, tmp_path / job, session) == expected(job), job
 
 
-@pytest.mark.parametrize("job", ["prune stratified", "prune duplicates", "pools by score", "materialize", "describe"])
+STOPPED = ["prune stratified", "prune duplicates", "prune require", "pools by score", "materialize", "describe"]
+
+
+@pytest.mark.parametrize("job", STOPPED)
 def test_a_job_that_was_stopped_ends_with_the_same_bytes(job, scores, expected, tmp_path):
     whole = Backwards()
     output(job, scores, tmp_path / "whole", whole)

@@ -120,14 +120,15 @@ def test_a_score_file_that_is_gone_is_missed(work, cli):
     assert "5 of 6 files scored, 1 not" in one_line(cli(*PRUNE))
 
 
-@pytest.mark.parametrize("stop_at", ["write_decisions", "save", "write_kept"])
+@pytest.mark.parametrize("stop_at", ["decide_files", "save", "write_kept"])
 def test_a_prune_that_was_stopped_is_refused_by_later_jobs(work, cli, monkeypatch, stop_at):
-    from curate.pruning import decisions, kept_rows, removal_table
+    from curate.pruning import decisions, kept_rows
+    from curate.pruning.removal_report import page
 
     assert cli(*SCORE).code == 0
     assert cli(*PRUNE, "--materialize").code == cli(*POOLS).code == 0
     calm = tree(Path("kept"))
-    module = {"write_decisions": decisions, "save": removal_table, "write_kept": kept_rows}[stop_at]
+    module = {"decide_files": decisions, "save": page, "write_kept": kept_rows}[stop_at]
 
     def stops(*_, **__):
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""The rules of `curate prune` with every score in memory, and a few lines to be sure of."""
+"""The ranked decision of `curate prune` with every row in memory, and a few lines to be sure of."""
 
 import math
 import statistics
@@ -13,7 +13,7 @@ from curate.pruning.rules import Rule
 
 @dataclass(frozen=True)
 class Scores:
-    """Score columns of every row in memory, in shard and row order: (n,) arrays, 24 bytes a row and no text."""
+    """Score columns of every row in memory, in shard and row order: (n,) arrays and no text."""
 
     score: np.ndarray
     key: np.ndarray  # uint64, breaks ties
@@ -21,47 +21,105 @@ class Scores:
     tokens: np.ndarray
     groups: tuple[str, ...]
     complexity: tuple[float, ...] = ()  # of each group
+    values: tuple[list[object], ...] = ()  # of each capped column; None is a value of its own
 
 
-def decide(column: Scores, rule: Rule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (n,) bool keep, (n,) bool "kept by the group floor alone", (n,) bool trimmed.
+@dataclass(frozen=True)
+class Verdicts:
+    """What is decided of each row: (n,) bool arrays; ``capped`` is the number of the cap that drops a row, or -1."""
 
-    ``top`` keeps the ``keep`` share with the highest score, ``hard`` with the highest hardness or lowest easiness,
-    ``easy`` with the lowest hardness or highest easiness, ``middle`` those nearest the median rank; ``threshold`` keeps
-    score >= ``keep``; ``sample`` the highest score / temperature + Gumbel noise; ``stratified`` the smallest hashes of
-    each stratum of each group. Ties go by hash(id, seed). With a floor every group keeps at least floor * keep of its
-    rows, the best of the group by the same order (Sorscher et al. 2022 use a floor of 0.5), and the other groups give
-    up as many.
+    keep: np.ndarray
+    by_floor: np.ndarray
+    removed_first: np.ndarray
+    capped: np.ndarray
+
+
+def decide(column: Scores, rule: Rule, caps=(), hashes=lambda value: value) -> Verdicts:
+    """Decide every row.
+
+    ``top`` keeps the highest scores, ``hard`` the highest hardness or lowest easiness, ``easy`` the lowest hardness or
+    highest easiness, ``middle`` those nearest the median rank; ``threshold`` keeps score >= ``least``; ``sample`` the
+    highest score / temperature + Gumbel noise; ``stratified`` the smallest hashes of each stratum of each group. Ties
+    go by hash(id, seed). With a floor every group keeps at least floor * keep of its rows (or tokens), the best of the
+    group by the same order, and the other groups give up as many.
     """
     n = len(column.score)
     nothing = np.zeros(n, dtype=bool)
+    removed, capped = nothing.copy(), np.full(n, -1)
     if rule.name == "threshold":
-        return column.score >= rule.keep, nothing, nothing
-    trimmed = nothing.copy()
-    ascending = np.lexsort((column.key, -column.score if rule.meaning == "easiness" else column.score))
-    trimmed[ascending[n - int(np.floor(rule.trim * n)) :]] = True
-    target = round(rule.keep * n)
+        removed = column.score < rule.least
+    elif rule.trim:
+        ascending = np.lexsort((column.key, -column.score if rule.meaning == "easiness" else column.score))
+        removed[ascending[n - int(np.floor(rule.trim * n)) :]] = True
+    order = [i for i in _order(column, rule) if not removed[i]]
+    in_tokens = rule.budget is not None and rule.budget.unit == "tokens"
+    weight = column.tokens if in_tokens else np.ones(n, dtype=int)
+    target = None
+    if rule.budget is not None:
+        target = round(rule.budget.amount * n) if rule.budget.unit == "share" else int(rule.budget.amount)
+    for number, (cap, values) in enumerate(zip(caps, column.values, strict=True)):
+        order = _apply(cap, number, values, order, capped, weight, target, column.tokens, hashes)
+    left = np.zeros(n, dtype=bool)
+    left[order] = True
+    if target is None:
+        return Verdicts(left, nothing, removed, capped)
     cell, cells = column.group, len(column.groups)
     if rule.name == "stratified":
-        cell, cells = cell * 50 + strata(column.score, ~trimmed), 50 * cells
-    order = _order(column, rule)
-    order = np.concatenate([order[~trimmed[order]], order[trimmed[order]]])
-    each = rows_of_cells(column, rule, trimmed, cell, target)
-    if each is not None and rule.balance.how == "recall":
-        target = sum(each)  # rounded down
-    plain = nothing.copy()
-    plain[order[:target]] = True
+        cell, cells = cell * 50 + strata(column.score, left), 50 * cells
+    each = quotas_of_cells(column, rule, left, capped < 0, cell, weight, target, bool(caps))
+    plain = mask(n, prefix(order, weight, target))
     if each is None:
-        return plain, nothing, trimmed
+        return Verdicts(plain, nothing, removed, capped)
+    if rule.balance.how == "recall" and not in_tokens:
+        target = sum(each)  # rounded down
     secured = nothing.copy()
     for code in range(cells):
-        members = [i for i in order if cell[i] == code and not trimmed[i]]
-        secured[members[: each[code]]] = True
-    rest = order[~secured[order]]
-    result = secured.copy()
-    result[rest[: max(0, target - int(secured.sum()))]] = True
+        secured |= mask(n, prefix([i for i in order if cell[i] == code], weight, each[code]))
+    rest = [i for i in order if not secured[i]]
+    result = secured | mask(n, prefix(rest, weight, target - weight[secured].sum()))
     floors = rule.balance.how == "floor" and rule.name != "stratified"
-    return result, (result & ~plain if floors else nothing), trimmed
+    return Verdicts(result, (result & ~plain if floors else nothing), removed, capped)
+
+
+def prefix(order, weight, limit) -> list[int]:
+    """Return the longest prefix of rows whose weights sum to at most ``limit``."""
+    total, taken = 0, []
+    for i in order:
+        total += weight[i]
+        if total > limit:
+            break
+        taken.append(i)
+    return taken
+
+
+def mask(n: int, positions) -> np.ndarray:
+    """Return (n,) whether a position is among these."""
+    result = np.zeros(n, dtype=bool)
+    result[list(positions)] = True
+    return result
+
+
+def _apply(cap, number, values, order, capped, weight, target, tokens, hashes) -> list[int]:
+    """Drop what is more than a cap allows of a value; return the rows that are left, in order."""
+    members: dict[object, list[int]] = {}
+    for i in order:
+        members.setdefault(("row", i) if values[i] is None else values[i], []).append(i)
+    weight = {"rows": np.ones(len(tokens), int), "tokens": tokens, "even": weight}[cap.how]
+    limit = cap.amount
+    kept = [i for rows in members.values() for i in prefix(rows, weight, limit)] if cap.how != "even" else []
+    if cap.how == "even":
+        limits = sorted({0, *(int(s) for rows in members.values() for s in np.cumsum(weight[rows]))})
+        limits += [limit - 1 for limit in limits if limit]
+        total = lambda limit: sum(weight[i] for rows in members.values() for i in prefix(rows, weight, limit))  # noqa: E731
+        limit = max(limit for limit in limits if total(limit) <= target)
+        kept = [i for rows in members.values() for i in prefix(rows, weight, limit)]
+        rest, more = target - total(limit), []
+        for value in sorted(members, key=hashes):
+            more += prefix(members[value], weight, limit + 1)[len(prefix(members[value], weight, limit)) :]
+        kept += prefix(more, weight, rest)
+    dropped = set(order) - set(kept)
+    capped[list(dropped)] = number
+    return [i for i in order if i not in dropped]
 
 
 def strata(score: np.ndarray, offered: np.ndarray) -> np.ndarray:
@@ -73,14 +131,15 @@ def strata(score: np.ndarray, offered: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(part * 50), 0, 49).astype(int)
 
 
-def rows_of_cells(column: Scores, rule: Rule, trimmed: np.ndarray, cell: np.ndarray, target: int) -> list[int] | None:
-    """Return how many rows each cell (a group, or a stratum of a group) keeps at least."""
+def quotas_of_cells(column, rule, left, uncapped, cell, weight, target, capped) -> list[int] | None:
+    """Return how many rows or tokens each cell (a group, or a stratum of a group) keeps at least."""
     if not rule.balance.column and rule.name != "stratified":
         return None
     p = len(column.groups)
-    sizes = np.bincount(column.group, minlength=p)
-    offered = np.bincount(column.group[~trimmed], minlength=p)
-    floors = np.minimum([int(np.floor(rule.balance.floor * rule.keep * size)) for size in sizes], offered)
+    sizes = np.array([weight[uncapped & (column.group == j)].sum() for j in range(p)])
+    offered = np.array([weight[left & (column.group == j)].sum() for j in range(p)])
+    share = rule.budget.amount if rule.budget.unit == "share" and not capped else target / max(1, sizes.sum())
+    floors = np.minimum([int(np.floor(rule.balance.floor * share * size)) for size in sizes], offered)
     if rule.balance.how == "even":
         groups = quotas.even(offered, target)
     elif rule.balance.how == "recall":
@@ -92,7 +151,7 @@ def rows_of_cells(column: Scores, rule: Rule, trimmed: np.ndarray, cell: np.ndar
         groups = floors
     if rule.name != "stratified":
         return groups.tolist()
-    counts = np.bincount(cell[~trimmed], minlength=50 * p).reshape(p, 50)
+    counts = np.array([weight[left & (cell == c)].sum() for c in range(50 * p)]).reshape(p, 50)
     if rule.balance.how == "floor":
         whole = counts.sum(axis=0)
         budget = quotas.strata(whole, target)
@@ -122,9 +181,9 @@ def _order(column: Scores, rule: Rule) -> np.ndarray:
     rank = np.lexsort((column.key, column.score))
     if (rule.name, rule.meaning) in (("easy", "hardness"), ("hard", "easiness")):
         return rank
-    if rule.name in ("top", "easy", "hard"):
+    if rule.name in ("top", "easy", "hard", "threshold"):
         return np.lexsort((column.key, -column.score))
-    if rule.name == "stratified":
+    if rule.name in ("stratified", "random"):
         return np.argsort(column.key, kind="stable")
     if rule.name == "sample":
         noise = -np.log(-np.log(((column.key >> np.uint64(11)).astype(float) + 0.5) / 2.0**53))

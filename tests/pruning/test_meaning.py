@@ -113,7 +113,7 @@ REFUSED = [
      "record what a high score.x means. Give --meaning x=MEANING, where MEANING is quality (high is better), hardness "
      "(high is harder)"),
     (None, "hard", (), "--rule hard needs a hardness or easiness score, and the score files do not record"),
-    (None, "top", (), "The rules middle, stratified, threshold and sample need no meaning (--trim does)"),
+    (None, "top", (), "The rules middle, threshold, stratified and sample need no meaning (--trim does)"),
     (None, "", (), "the score files do not record what a high score.x means. Give --meaning x=MEANING, where "
      "MEANING is quality"),
     ("quality", "", ("--meaning", "y=quality"), "--meaning y: "),

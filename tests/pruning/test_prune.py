@@ -16,11 +16,11 @@ from prune_in_memory import Scores, decide
 from score_folders import JOB
 
 from curate.errors import CurateError, SchemaError
-from curate.pruning import balance, make_pools, prune, rules, score_bins
+from curate.pruning import balance, make_pools, prune
 from curate.pruning.balance import Balance
-from curate.pruning.ranking import histograms
+from curate.pruning.ranking import external_sort
 from curate.pruning.rule_options import RuleOptions, read_rule
-from curate.pruning.rules import Rule
+from curate.pruning.rules import Rule, _decide, _ranked_rows, rule_class
 from curate.scoring import score
 from curate.storage.completion import Unfinished
 from curate.tables import batches
@@ -31,7 +31,8 @@ from curate.tables.meanings import Declaration
 def ruled(rule, keep, floor=None, seed=0) -> Rule:
     """A rule for a hardness score, or for ``top`` a quality score."""
     meaning = "quality" if rule == "top" else "hardness"
-    return Rule(rule, keep, Balance() if floor is None else Balance("source", "floor", floor), meaning, seed=seed)
+    settings = {"balance": Balance() if floor is None else Balance("source", "floor", floor), "meaning": meaning}
+    return rule_class(rule).of_amounts({"share": keep}, **settings, seed=seed)
 
 
 def column(values, groups=None, seed=0) -> Scores:
@@ -45,7 +46,7 @@ def column(values, groups=None, seed=0) -> Scores:
 
 
 def kept(values, rule, keep, groups=None, floor=None):
-    return np.flatnonzero(decide(column(values, groups), ruled(rule, keep, floor))[0]).tolist()
+    return np.flatnonzero(decide(column(values, groups), ruled(rule, keep, floor)).keep).tolist()
 
 
 # Ranks of these ten scores, lowest first: rows 3 5 9 0 2 6 8 1 7 4.
@@ -75,7 +76,7 @@ def test_the_floor_by_hand():
     assert kept(values, "hard", 0.4, groups, floor=0.5) == [0, 1, 2, 5]
     assert kept(values, "hard", 0.4, groups, floor=1.0) == [0, 1, 5, 6]
     assert kept(values, "hard", 0.4, groups, floor=0.0) == [0, 1, 2, 3]
-    secured = decide(column(values, groups), ruled("hard", 0.4, 0.5))[1]
+    secured = decide(column(values, groups), ruled("hard", 0.4, 0.5)).by_floor
     assert np.flatnonzero(secured).tolist() == [5]
 
 
@@ -89,7 +90,8 @@ def test_the_floor_by_hand():
 def test_exactly_the_share_asked_whatever_the_ties_and_groups(values, keep, rule, floor, data):
     n = len(values)
     groups = data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n))
-    verdict, secured, _ = decide(column(values, groups), ruled(rule, keep, floor))
+    decided = decide(column(values, groups), ruled(rule, keep, floor))
+    verdict, secured = decided.keep, decided.by_floor
     assert verdict.sum() == round(keep * n)
     assert not (secured & ~verdict).any()
     for name in set(groups):
@@ -104,11 +106,11 @@ def test_ties_go_by_id_not_by_place(values, rule, data):
     scores = column(values)
     order = data.draw(st.permutations(range(len(values))))
     permuted = Scores(*(x[order] for x in (scores.score, scores.key, scores.group, scores.tokens)), scores.groups)
-    assert (decide(permuted, ruled(rule, 0.5))[0] == decide(scores, ruled(rule, 0.5))[0][order]).all()
+    assert (decide(permuted, ruled(rule, 0.5)).keep == decide(scores, ruled(rule, 0.5)).keep[order]).all()
 
 
 def test_another_seed_breaks_ties_differently():
-    verdicts = [decide(column([1.0] * 60, seed=seed), ruled("hard", 0.5))[0].tolist() for seed in (0, 0, 1)]
+    verdicts = [decide(column([1.0] * 60, seed=seed), ruled("hard", 0.5)).keep.tolist() for seed in (0, 0, 1)]
     assert verdicts[0] == verdicts[1] != verdicts[2]
 
 
@@ -264,13 +266,15 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
         return
     if target > len(values) - int(settings.trim * len(values)):
         return
-    verdict, by_floor, trimmed = decide(whole, settings)
+    decided = decide(whole, settings)
+    verdict, by_floor, trimmed = decided.keep, decided.by_floor, decided.removed_first
     reason = np.where(by_floor, f"kept: floor of its {settings.balance.kind}", "kept")
-    expected = np.where(trimmed, "trimmed: score.x", np.where(verdict, reason, f"{rule}: score.x"))
+    first = f"{rule}: score.x" if rule == "threshold" else "trimmed: score.x"
+    expected = np.where(trimmed, first, np.where(verdict, reason, f"{rule}: score.x"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rules, "SORTED_ROWS", limit)
-        patch.setattr(histograms, "INTERVALS", 8 if limit < 40 else 64)
-        patch.setattr(histograms, "CELLS", 64 if limit < 40 else 8192)
+        patch.setattr(external_sort, "chunk_rows", lambda _: limit)
+        patch.setattr(_decide, "chunk_rows", lambda _: limit)
+        patch.setattr(_ranked_rows, "chunk_rows", lambda _: limit)
         patch.setattr(rows, "LIGHT_ROWS", 7)
         pruned = prune.prune(
             scores,
@@ -304,9 +308,7 @@ def test_bins_are_cut_where_numpy_cuts_them(tmp_path, unsynced, data, parts, lim
     groups = np.array(data.draw(st.lists(st.sampled_from("abc"), min_size=n, max_size=n)))
     scores, frame = folder_of(tmp_path, values, groups, data.draw(st.lists(st.integers(0, n), max_size=2)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_bins, "SORTED_ROWS", limit)
-        patch.setattr(histograms, "INTERVALS", 8)
-        patch.setattr(histograms, "CELLS", 64)
+        patch.setattr(external_sort, "chunk_rows", lambda _: limit)
         pools = make_pools.pools(scores, by="score.x", bins=parts)
     for name in set(groups):
         own = values[groups == name]

@@ -144,7 +144,16 @@ def test_formats_name_every_scorer_and_encoder(monkeypatch):
 def test_the_source_code_of_our_scorers_is_not_compared(corpus, tmp_path):
     score.score([str(corpus)], SPECS, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "_curate" / "score.json").read_text())
-    assert record.keys() == {"batch_rows", "data", "document_bytes", "format", "formats", "scorers", "text_column"}
+    assert record.keys() == {
+        "batch_rows",
+        "data",
+        "document_bytes",
+        "format",
+        "formats",
+        "scorers",
+        "text_column",
+        "tokens",
+    }
 
 
 def test_a_scorer_file_of_the_users_own_is_compared_by_its_content(corpus, tmp_path, monkeypatch):

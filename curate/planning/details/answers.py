@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from math import inf, log
 
+from curate.errors import SchemaError
 from curate.planning import aims, plan
-from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front
+from curate.planning.details import crossings, keep_curve, near_optimal, pareto_front, scoring_cost
 from curate.planning.details.crossings import PoolCrossing
 from curate.planning.details.keep_curve import KeepChange, KeepCurve
+from curate.planning.details.scoring_cost import PayingRange, ScoringGain
 from curate.planning.plan import Plan
 from curate.planning.request import PlanRequest
 from curate.pool.pool import Budget
@@ -67,17 +69,24 @@ class EvalFront:
 class KeepAdvice:
     """How many of the best bins to keep at each budget, and at which budgets that number changes.
 
-    ``changes`` is None if the tokens of the budgets do not rise.
+    ``changes`` is None if the tokens of the budgets do not rise. ``scoring`` says at each budget whether scoring pays,
+    and ``paying`` is the range of training tokens where it does; both are there only if the cost of scoring was given.
     """
 
     curve: KeepCurve
     changes: tuple[KeepChange, ...] | None
+    scoring: tuple[ScoringGain, ...] = ()
+    paying: PayingRange | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the advice as the field ``keep`` of plan.json."""
         record: dict[str, object] = {"bins": list(self.curve.bins), "curve": self.curve.table().to_dicts()}
         if self.changes is not None:
             record["changes"] = [as_entry(change) for change in self.changes]
+        if self.scoring:
+            record["scoring"] = [entry.to_json() for entry in self.scoring]
+        if self.paying is not None:
+            record["paying"] = as_entry(self.paying)
         return record
 
 
@@ -142,14 +151,40 @@ def check_evals(fit: Predictor, evals: tuple[str, str]) -> None:
     aims.weighted(fit, dict.fromkeys(evals, 1.0))
 
 
+def check_scoring_cost(request: PlanRequest) -> None:
+    """Check the options on the cost of scoring.
+
+    Raises:
+        SchemaError: if they are impossible, or scoring costs at least as much as every budget.
+    """
+    cost, most = request.scoring_cost, max(budget.tokens for budget in request.budgets)
+    if cost is not None and cost.training_tokens >= most:
+        raise SchemaError(
+            f"scoring costs as much as training on {cost.training_tokens:.4g} tokens, and the largest budget has "
+            f"{most:.4g}. Lower --score-cost or --scored-tokens, or raise the budget"
+        )
+
+
 def keep_advice(request: PlanRequest, best_first: Sequence[str]) -> KeepAdvice:
-    """Return how many bins to keep at each budget, and at which tokens that number changes."""
-    fit, pools = request.fit, request.pools
+    """Return how many bins to keep at each budget, and at which tokens that number changes.
+
+    Budgets that scoring alone would use up have no entry in the curve.
+    """
+    fit, pools, cost = request.fit, request.pools, request.scoring_cost
+    spent = 0.0 if cost is None else cost.training_tokens
+    budgets = [budget for budget in request.budgets if budget.tokens > spent]
     # The table is at the asked budgets; where it changes is looked for between them, on a finer grid.
-    curve = keep_curve.curve(fit, pools, request.budgets, best_first=best_first)
-    dense = budgets_between(request.budgets, KEEP_POINTS)
-    changes = keep_curve.changes(keep_curve.curve(fit, pools, dense, best_first=best_first)) if dense else None
-    return KeepAdvice(curve, changes)
+    curve = keep_curve.curve(fit, pools, budgets, best_first=best_first, spent=spent)
+    dense = budgets_between(budgets, KEEP_POINTS)
+    changes = (
+        keep_curve.changes(keep_curve.curve(fit, pools, dense, best_first=best_first, spent=spent)) if dense else None
+    )
+    if cost is None:
+        return KeepAdvice(curve, changes)
+    scoring = scoring_cost.gains(fit, pools, request.budgets, best_first, cost)
+    between = budgets_between(request.budgets, KEEP_POINTS)
+    paying = scoring_cost.paying_range(scoring_cost.gains(fit, pools, between, best_first, cost)) if between else None
+    return KeepAdvice(curve, changes, scoring, paying)
 
 
 def budgets_between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...]:
@@ -164,7 +199,7 @@ def budgets_between(budgets: Sequence[Budget], points: int) -> tuple[Budget, ...
     return (*(budget for leg in legs for budget in leg[:-1]), rising[-1])
 
 
-def as_entry(event: PoolCrossing | KeepChange) -> dict[str, object]:
+def as_entry(event: PoolCrossing | KeepChange | PayingRange) -> dict[str, object]:
     """Return a crossing or a change as a JSON object, with its line of text. Infinity becomes null."""
     fields = {name: None if value == inf else value for name, value in asdict(event).items()}
     return fields | {"text": str(event)}

@@ -5,7 +5,7 @@ arXiv 2404.07177.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -115,30 +115,48 @@ def by_score(pools: Sequence[Pool]) -> tuple[str, ...]:
     return tuple(sorted(edges, key=lambda name: (-edges[name][1], name)))
 
 
-def curve(fit: Predictor, pools: Sequence[Pool], budgets: Sequence[Budget], *, best_first: Sequence[str]) -> KeepCurve:
+def curve(
+    fit: Predictor,
+    pools: Sequence[Pool],
+    budgets: Sequence[Budget],
+    *,
+    best_first: Sequence[str],
+    spent: float = 0.0,
+) -> KeepCurve:
     """Predict the loss for every number of bins at every budget.
 
-    ``best_first`` names all pools, the best bin first.
+    ``best_first`` names all pools, the best bin first. ``spent`` is the number of training tokens that scoring costs:
+    every budget trains on so many fewer. It must be smaller than every budget.
 
     Raises:
         SchemaError: if ``best_first`` does not name each pool of the fit once.
     """
     ordered = search.match(fit, pools)
-    names = [pool.name for pool in ordered]
-    if sorted(best_first) != sorted(names):
-        raise SchemaError(f"best_first is {first_few(best_first)}: it must name each of {first_few(names)} once")
-    m, p = len(budgets), len(names)
-    # Row k keeps the k + 1 best bins, each with the weight of its tokens.
-    place = np.array([list(best_first).index(name) for name in names])
-    tokens = np.array([pool.tokens for pool in ordered])
-    kept = (place[None] < np.arange(1, p + 1)[:, None]) * tokens  # (numbers of bins, p)
-    weights = torch.from_numpy(kept / kept.sum(axis=1, keepdims=True)).repeat(m, 1)
-    recipes = search.on_hand(ordered, budgets, weights)
+    shares = nested_shares(ordered, best_first)
+    m, p = len(budgets), len(ordered)
+    trained = [replace(budget, tokens=budget.tokens - spent) for budget in budgets]
+    recipes = search.on_hand(ordered, trained, shares.repeat(m, 1))
     low, high = fit.interval(recipes)
     winners = fit.draw_losses(recipes).reshape(-1, m, p).argmin(dim=2) + 1
-    fractions = torch.from_numpy(kept.sum(axis=1) / tokens.sum())
+    tokens = torch.tensor([pool.tokens for pool in ordered], dtype=torch.float64)
+    fractions = ((shares > 0) * tokens).sum(dim=1) / tokens.sum()
     loss, low, high = (x.detach().reshape(m, p) for x in (fit.loss(recipes), low, high))
     return KeepCurve(tuple(budgets), tuple(best_first), fractions, loss, low, high, winners)
+
+
+def nested_shares(pools: Sequence[Pool], best_first: Sequence[str]) -> Tensor:
+    """Return the mixtures (p, p) of the best 1, 2, ... p bins, each bin in proportion to its tokens.
+
+    Raises:
+        SchemaError: if ``best_first`` does not name each pool once.
+    """
+    names = [pool.name for pool in pools]
+    if sorted(best_first) != sorted(names):
+        raise SchemaError(f"best_first is {first_few(best_first)}: it must name each of {first_few(names)} once")
+    place = np.array([list(best_first).index(name) for name in names])
+    tokens = np.array([pool.tokens for pool in pools])
+    kept = (place[None] < np.arange(1, len(names) + 1)[:, None]) * tokens
+    return torch.from_numpy(kept / kept.sum(axis=1, keepdims=True))
 
 
 def changes(keep: KeepCurve, *, level: float = 0.9) -> tuple[KeepChange, ...]:

@@ -1,5 +1,5 @@
-"""One score of every row, with the row's group, read by the engine file by file.
+"""One score of every ranked row, with the row's group and tokens: read once by the engine, then kept in a work file.
 
-In: score files. Out: totals, a histogram, and streams of rows.
-May use: `curate.pruning.ranking`, `curate.pruning.balance`, `engines`, `tables`.
+In: score files. Out: totals, and the rows in their order.
+May use: `curate.pruning.balance`, `engines`, `tables`.
 """

@@ -1,11 +1,12 @@
-"""Read one score of every row for the first time: count, sum and check it.
+"""Read one score of every ranked row: check it, sum it up, and keep it in a work file.
 
-In: score files and the names of two columns. Out: the column with its totals.
-The engine reads ranges of rows, a task each. What a task returns does not grow with its rows.
+In: score files and the names of columns. Out: the column with its totals.
+The engine reads ranges of rows, a task each. This process writes what a task returns to the work file.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,116 +16,143 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning import balance, exact_sums
 from curate.pruning.columns import score_column
+from curate.pruning.columns.row_table import VALUE, VALUE_SEED, RowTable, RowWriter, row_type
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
+from curate.pruning.eligible import ELIGIBLE, Eligible
 from curate.pruning.exact_sums import Moments
-from curate.pruning.ranking import histograms
-from curate.pruning.ranking.histograms import CodedBatch, GrowingCounts
 from curate.tables import batches as tables
 from curate.tables import scored
 from curate.tables.row_ranges import RowRange, row_ranges
 from curate.tables.shards import Shard
 
-SAMPLED_FILES = 16  # the first rows of this many files say where the first edges of the histogram lie
-
 
 @dataclass
 class _RangeTotals:
-    """What the first reading sums up of the range of rows ``number``.
+    """What is read of the range of rows ``number``: its rows, as arrays of `row_type`, and sums of them.
 
-    ``groups`` are the groups of the range in the order of their first rows. ``cells`` and ``counts`` are the rows of
-    (interval * groups + group), where intervals were joined ``level`` times.
+    ``groups`` are the groups of the range in the order of their first rows.
     """
 
     number: int
+    rows: list[np.ndarray] = field(default_factory=list)
     groups: dict[str, int] = field(default_factory=dict)
     complexities: dict[str, float] = field(default_factory=dict)
     moments: Moments = field(default_factory=Moments)
     low: float = np.inf
     high: float = -np.inf
-    rows: int = 0
-    level: int = 0
-    cells: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
 
     def add(self, score: np.ndarray) -> None:
         exact_sums.add(self.moments, score)
         self.low = min(self.low, float(score.min(initial=np.inf)))
         self.high = max(self.high, float(score.max(initial=-np.inf)))
-        self.rows += len(score)
 
 
 @dataclass(frozen=True)
 class _FirstReading:
-    """How files are read for the first time: the score, the column of groups, and the edges of the histogram."""
+    """How files are read: the score, the column of groups, capped columns, and which rows are ranked."""
 
     by: str
     grouping: str
-    sign: float
     complexity: bool
-    edges: tuple[int, ...]
+    capped: tuple[str, ...]
+    eligible: Eligible | None
+    seed: int
 
     def __call__(self, part: ScoreFileRange) -> _RangeTotals:
         """Read one range of rows."""
-        totals, table, shard = _RangeTotals(part.number), GrowingCounts(self.edges), part.rows.shard
-        intervals = histograms.finder(self.edges, 0)
-        columns = (self.by, balance.COMPLEXITY) if self.complexity else (self.by,)
-        for frame in score_column.light(part.rows, columns, self.grouping, ()):
-            _check_finite(frame, self.by, shard)
-            for name in score_column.group_names(frame, self.grouping).unique(maintain_order=True):
-                totals.groups.setdefault(name, len(totals.groups))
+        totals, shard = _RangeTotals(part.number), part.rows.shard
+        codes = None if self.eligible is None else self.eligible.codes(part.rows)
+        # A capped column may be an identity column: those of a score file are never missing.
+        identity = tuple(dict.fromkeys(("id", "tokens", *(name for name in self.capped if name in tables.IDENTITY))))
+        others = [name for name in self.capped if name not in tables.IDENTITY]
+        others += [balance.COMPLEXITY] if self.complexity else []
+        start = 0
+        for whole in score_column.light(part.rows, self.by, others, self.grouping, identity):
+            frame = whole
+            if codes is not None:
+                frame = whole.filter(codes[start : start + whole.height] == ELIGIBLE)
+            start += whole.height
+            if self.by:
+                _check_finite(frame, self.by, shard, self.eligible)
             if self.complexity:
                 _note_complexities(frame, self.grouping, totals.complexities, shard)
-            score = frame[self.by].cast(pl.Float64).to_numpy()
+            score = score_column.scores(frame, self.by)
             totals.add(score)
-            group = score_column.group_numbers(frame, self.grouping, totals.groups)
-            table.make_room(len(totals.groups))
-            table.add(intervals.find(CodedBatch(histograms.codes(self.sign * score), group)), group, 1)
-        totals.level = table.level
-        totals.cells, totals.counts = histograms.filled_cells(table.counts[:, : max(1, len(totals.groups))])
+            rows = np.zeros(frame.height, row_type(len(self.capped)))
+            rows["score"], rows["tokens"] = score, frame["tokens"].to_numpy()
+            rows["key"] = tables.keys(frame["id"], self.seed)
+            rows["group"] = score_column.group_numbers(score_column.group_names(frame, self.grouping), totals.groups)
+            for number, name in enumerate(self.capped):
+                rows[f"{VALUE}{number}"] = _hashes(frame, name, start)
+            totals.rows.append(rows)
         return totals
 
 
 def look(
-    shards: Sequence[Shard], by: str, grouping: str, *, sign: float, engine: Engine, complexity: bool = False
+    shards: Sequence[Shard],
+    by: str,
+    grouping: str,
+    *,
+    folder: Path,
+    engine: Engine,
+    seed: int = 0,
+    complexity: bool = False,
+    capped: Sequence[str] = (),
+    eligible: Eligible | None = None,
 ) -> ScoreColumn:
-    """Read one score of every row for the first time.
+    """Read one score of every ranked row.
+
+    Args:
+        shards: the score files.
+        by: the score; "" for none.
+        grouping: the column of groups; "" for one group of all rows.
+        folder: an existing folder for work files of about 30 bytes a row.
+        engine: reads the files.
+        seed: of the hashes of ids, which order rows of equal score.
+        complexity: also read the complexity of each group, a cluster.
+        capped: columns of which each value may keep a limited number of rows.
+        eligible: tells which rows are ranked; None for all. Other rows have no position.
 
     Raises:
         SchemaError: if a score is not finite (the row is named), if there are no rows, or if a cluster has two
             complexities.
     """
-    # Files may be sorted by score, so the sample takes some from everywhere.
-    sampled = shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]
-    sample = np.concatenate([_first_scores(shard, by) for shard in sampled])
-    edges = histograms.first_edges(histograms.codes(sign * sample), histograms.INTERVALS)
     cut = [rows for shard in shards for rows in row_ranges(shard)]
     ranges = [ScoreFileRange(rows, number) for number, rows in enumerate(cut)]
-    sums, table, counts = _RangeTotals(0), GrowingCounts(edges), np.zeros(len(ranges), dtype=np.int64)
+    sums, counts = _RangeTotals(0), np.zeros(len(ranges), dtype=np.int64)
     # Of each group the range and the place in it where it comes first: groups are numbered in the order of the rows.
     firsts: dict[str, tuple[int, int]] = {}
-    reading = _FirstReading(by, grouping, sign, complexity, edges)
-    for part in counted(engine.run(reading, ranges), "parts of score files read", len(ranges)):
-        for place, name in enumerate(part.groups):
-            sums.groups.setdefault(name, len(sums.groups))
-            firsts[name] = min(firsts.get(name, (part.number, place)), (part.number, place))
-        for name, value in part.complexities.items():
-            _note_complexity(name, value, value, sums.complexities, cut[part.number].shard)
-        table.make_room(len(sums.groups))
-        table.join(part.level)
-        interval, group = np.divmod(part.cells, max(1, len(part.groups)))
-        numbers = np.array([sums.groups[name] for name in part.groups] or [0])
-        table.add(interval, numbers[group], part.counts, part.level)
-        exact_sums.merge(sums.moments, part.moments)
-        sums.low, sums.high, counts[part.number] = min(sums.low, part.low), max(sums.high, part.high), part.rows
+    rows_of_group: dict[str, int] = {}
+    reading = _FirstReading(by, grouping, complexity, tuple(capped), eligible, seed)
+    with RowWriter(folder / "rows") as writer:
+        for part in counted(engine.run(reading, ranges), "parts of score files read", len(ranges)):
+            sizes = np.zeros(len(part.groups), np.int64)
+            for rows in part.rows:
+                sizes += np.bincount(rows["group"], minlength=len(part.groups))
+            for place, name in enumerate(part.groups):
+                sums.groups.setdefault(name, len(sums.groups))
+                firsts[name] = min(firsts.get(name, (part.number, place)), (part.number, place))
+                rows_of_group[name] = rows_of_group.get(name, 0) + int(sizes[place])
+            for name, value in part.complexities.items():
+                _note_complexity(name, value, value, sums.complexities, cut[part.number].shard)
+            numbers = np.array([sums.groups[name] for name in part.groups] or [0], dtype=np.int32)
+            for rows in part.rows:
+                rows["group"] = numbers[rows["group"]]
+            counts[part.number] = writer.add(part.number, part.rows)
+            exact_sums.merge(sums.moments, part.moments)
+            sums.low, sums.high = min(sums.low, part.low), max(sums.high, part.high)
     total = int(counts.sum())
     if not total:
-        raise SchemaError(f"{shards[0].path} and the other score files have no rows. Score data that has rows")
+        raise SchemaError(_no_rows(shards, eligible))
     names = sorted(firsts, key=firsts.__getitem__)
+    final = np.zeros(len(names), dtype=np.int32)
+    final[[sums.groups[name] for name in names]] = np.arange(len(names), dtype=np.int32)
     mean, deviation = exact_sums.result(sums.moments, total)
     starts = (np.cumsum(counts) - counts).tolist()
     placed = [replace(part, start=start) for part, start in zip(ranges, starts, strict=True)]
     # A file begins where its first range does.
     begins = [part for part in placed if part.rows.first == 0]
+    spans = tuple(writer.spans[number] for number in range(len(ranges)))
     return ScoreColumn(
         values=ScoreValues(by, grouping, {n: i for i, n in enumerate(names)}, sums.low, sums.high, mean, deviation),
         files=tuple(
@@ -132,11 +160,32 @@ def look(
         ),
         ranges=tuple(placed),
         engine=engine,
-        sign=sign,
-        histogram=table.histogram(np.array([sums.groups[name] for name in names])),
+        table=RowTable(writer.path, row_type(len(capped)), spans, final),
+        folder=folder,
+        sizes=np.array([rows_of_group[name] for name in names], dtype=np.int64),
         complexity=np.array([sums.complexities[name] for name in names]) if complexity else None,
-        sample=sample,
     )
+
+
+def _hashes(frame: pl.DataFrame, name: str, end: int) -> np.ndarray:
+    """Return a hash (n,) uint64 of the value of each row; rows without a value all have different ones.
+
+    ``end`` is the number of rows of the range up to and with this frame.
+    """
+    column = frame[name]
+    hashes = tables.keys(column.cast(pl.String).fill_null(""), VALUE_SEED)
+    if column.null_count():
+        missing = column.is_null().to_numpy()
+        # The id and the place in the range tell rows apart, even if two rows have the same id.
+        places = np.arange(end - frame.height, end, dtype=np.uint64)
+        hashes[missing] = (tables.keys(frame["id"], VALUE_SEED) + places)[missing]
+    return hashes
+
+
+def _no_rows(shards: Sequence[Shard], eligible: Eligible | None) -> str:
+    if eligible is not None:
+        return "no row meets all requirements, so there is nothing to rank. Leave out a --require, or lower its bound"
+    return f"{shards[0].path} and the other score files have no rows. Score data that has rows"
 
 
 def _note_complexities(frame: pl.DataFrame, grouping: str, complexities: dict[str, float], shard: Shard) -> None:
@@ -160,13 +209,11 @@ def _note_complexity(
         )
 
 
-def _first_scores(shard: Shard, by: str) -> np.ndarray:
-    empty = pl.DataFrame(schema={by: pl.Float64})
-    return next(score_column.light(RowRange(shard), (by,), "", ()), empty)[by].cast(pl.Float64).to_numpy()
-
-
-def _check_finite(frame: pl.DataFrame, by: str, shard: Shard) -> None:
-    # These batches have no ids. Only where a score is bad, the file is read again with ids, to name the row.
-    if not tables.finite(frame[by]).all():
+def _check_finite(frame: pl.DataFrame, by: str, shard: Shard, eligible: Eligible | None) -> None:
+    if tables.finite(frame[by]).all():
+        return
+    if eligible is None:
+        # The whole file is read again, so that the message counts all its bad rows.
         for batch in tables.batches(shard, (by,)):
             scored.check_finite(batch, by, shard)
+    scored.check_finite(frame, by, shard)

@@ -1,10 +1,11 @@
-"""One score of all rows, as often as a rule needs it.
+"""One score of all ranked rows, its totals, and where the rows are.
 
-In: score files and the names of two columns. Out: totals, and streams of rows; no column is held whole.
+In: score files and the names of columns. Out: batches of score files, and the rows in a work file.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -12,14 +13,11 @@ import polars as pl
 
 from curate.engines import Engine
 from curate.progress import counted
-from curate.pruning.ranking import histograms
-from curate.pruning.ranking.histograms import BatchStream, CodedBatch, Histogram
+from curate.pruning.columns.row_table import RowTable
 from curate.tables import scored
 from curate.tables.row_ranges import RowRange
 
 NO_GROUP = "(none)"  # the group of a row without a label or cluster
-# Turns rows with the score, the group and perhaps the id, and their position in the stream, into a batch.
-BatchMaker = Callable[[pl.DataFrame, int], CodedBatch]
 R = TypeVar("R")
 
 
@@ -27,8 +25,8 @@ R = TypeVar("R")
 class ScoreFileRange:
     """A range of rows of a score file, or all its rows.
 
-    ``number`` is the place of the range among all ranges. ``start`` is the position of its first row in the stream of
-    all rows.
+    ``number`` is the place of the range among all ranges. ``start`` is the position of its first ranked row among all
+    ranked rows.
     """
 
     rows: RowRange
@@ -42,7 +40,7 @@ class ScoreFileRange:
 
 @dataclass(frozen=True)
 class ScoreValues:
-    """The score ``by`` of all rows and their group (a value of ``grouping``; "": one group for all).
+    """The score ``by`` of all rows ("": no score) and their group (a value of ``grouping``; "": one group for all).
 
     ``groups`` are the numbers of the groups. ``low``, ``high``, ``mean`` and ``deviation`` are of the score.
     """
@@ -59,63 +57,30 @@ class ScoreValues:
         self, part: ScoreFileRange, identity: Sequence[str], others: Sequence[str] = ()
     ) -> Iterator[pl.DataFrame]:
         """Yield the score, the column of groups, and the named identity and other columns of a range."""
-        return light(part.rows, (self.by, *others), self.grouping, identity)
+        return light(part.rows, self.by, others, self.grouping, identity)
 
     def scores(self, frame: pl.DataFrame) -> np.ndarray:
         """Return the scores (n,) of a frame."""
-        return frame[self.by].cast(pl.Float64).to_numpy()
-
-    def group(self, frame: pl.DataFrame) -> np.ndarray:
-        """Return the group numbers (n,) of a frame."""
-        return group_numbers(frame, self.grouping, self.groups)
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """Makes batches that sort by ``sign`` * score."""
-
-    values: ScoreValues
-    sign: float
-
-    def __call__(self, frame: pl.DataFrame, start: int) -> CodedBatch:
-        """Make a batch."""
-        ids = frame["id"] if "id" in frame.columns else None
-        return CodedBatch(histograms.codes(self.sign * self.values.scores(frame)), self.values.group(frame), ids)
-
-
-@dataclass(frozen=True)
-class RangeReader:
-    """Reads the batches that ``make`` makes of a range of a score file."""
-
-    values: ScoreValues
-    make: BatchMaker
-    always_ids: bool
-
-    def __call__(self, part: ScoreFileRange, with_ids: bool, /) -> Iterator[CodedBatch]:
-        """Read a range of rows."""
-        start = part.start
-        for frame in self.values.frames(part, ("id",) if with_ids or self.always_ids else ()):
-            yield self.make(frame, start)
-            start += frame.height
+        return scores(frame, self.by)
 
 
 @dataclass(frozen=True)
 class ScoreColumn:
-    """One score of all rows, its totals, and the engine that reads it.
+    """One score of all ranked rows, its totals, and the engine that reads it.
 
-    ``files`` are whole files, and ``ranges`` the same rows in ranges that workers read. ``histogram`` counts codes of
-    ``sign`` * score. ``complexity`` (groups,) is there only where the balance needs it. ``sample`` holds scores from
-    several files.
+    ``files`` are whole files, and ``ranges`` the same rows in ranges that workers read. ``table`` holds the rows, and
+    ``folder`` further work files. ``sizes`` (groups,) are the rows of each group. ``complexity`` (groups,) is there
+    only where the balance needs it.
     """
 
     values: ScoreValues
     files: tuple[ScoreFileRange, ...]
     ranges: tuple[ScoreFileRange, ...]
     engine: Engine
-    sign: float
-    histogram: Histogram
+    table: RowTable
+    folder: Path
+    sizes: np.ndarray
     complexity: np.ndarray | None
-    sample: np.ndarray
 
     @property
     def groups(self) -> Mapping[str, int]:
@@ -123,14 +88,9 @@ class ScoreColumn:
         return self.values.groups
 
     @property
-    def sizes(self) -> np.ndarray:
-        """Return the rows of each group, (groups,)."""
-        return np.asarray(self.histogram.counts.sum(axis=0))
-
-    @property
     def rows(self) -> int:
-        """Return the number of all rows."""
-        return int(self.sizes.sum())
+        """Return the number of all ranked rows."""
+        return self.table.rows
 
     def map(self, function: Callable[[ScoreFileRange], R]) -> Iterator[R]:
         """Yield what an importable function returns of every range, in the order in which ranges are done."""
@@ -140,25 +100,22 @@ class ScoreColumn:
         """Yield what an importable function returns of every whole file, in the order in which files are done."""
         return counted(self.engine.run(function, self.files), what, len(self.files))
 
-    def ranked(self, sign: float) -> BatchMaker:
-        """Return what makes batches that sort by ``sign`` * score."""
-        return Ranked(self.values, sign)
 
-    def stream(self, make: BatchMaker, *, always_ids: bool = False) -> BatchStream[ScoreFileRange]:
-        """Return all rows as a stream of the batches that ``make`` makes."""
-        return BatchStream(RangeReader(self.values, make, always_ids), self.ranges, self.engine)
-
-
-def light(rows: RowRange, columns: Sequence[str], grouping: str, identity: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the named columns and the column of groups, which may itself be an identity column.
-
-    The first of the columns is the score.
-    """
-    names = (*columns, grouping) if grouping else columns
-    for frame in scored.light_batches(rows, tuple(dict.fromkeys(names)), identity):
-        # Types may differ between files.
-        scored.check_numbers(frame, columns[0], rows.shard)
+def light(
+    rows: RowRange, by: str, others: Sequence[str], grouping: str, identity: Sequence[str]
+) -> Iterator[pl.DataFrame]:
+    """Yield the score ``by``, other columns and the column of groups, which may itself be an identity column."""
+    names = dict.fromkeys(name for name in (by, *others, grouping) if name)
+    for frame in scored.light_batches(rows, tuple(names), identity):
+        if by:
+            # Types may differ between files.
+            scored.check_numbers(frame, by, rows.shard)
         yield frame
+
+
+def scores(frame: pl.DataFrame, by: str) -> np.ndarray:
+    """Return the scores (n,) of a frame; all are 0 if no score is named."""
+    return frame[by].cast(pl.Float64).to_numpy() if by else np.zeros(frame.height)
 
 
 def group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:
@@ -168,11 +125,10 @@ def group_names(frame: pl.DataFrame, grouping: str) -> pl.Series:
     return frame[grouping].cast(pl.String).fill_null(NO_GROUP)
 
 
-def group_numbers(frame: pl.DataFrame, grouping: str, groups: Mapping[str, int]) -> np.ndarray:
-    """Return the number of the group of each row (n,); ``groups`` has the number of each name."""
-    if not grouping:
-        return np.zeros(frame.height, dtype=np.int64)
-    names = group_names(frame, grouping)
-    distinct = names.unique()
-    numbers = pl.Series([groups[name] for name in distinct], dtype=pl.Int64)
-    return names.replace_strict(distinct, numbers, return_dtype=pl.Int64).to_numpy()
+def group_numbers(names: pl.Series, groups: dict[str, int]) -> np.ndarray:
+    """Return the number of the group of each row (n,). A new name is added to ``groups`` with the next number."""
+    distinct = names.unique(maintain_order=True)
+    for name in distinct:
+        groups.setdefault(name, len(groups))
+    numbers = pl.Series([groups[name] for name in distinct], dtype=pl.Int32)
+    return names.replace_strict(distinct, numbers, return_dtype=pl.Int32).to_numpy()

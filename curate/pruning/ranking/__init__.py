@@ -1,5 +1,5 @@
-"""Find exactly which rows come first in an order, without holding all rows in memory.
+"""Sort rows that do not fit in memory, and take the first rows of each group.
 
-In: batches of scores, groups and ids, read several times. Out: cuts, and a verdict for every row.
-May use: `curate.engines`, `curate.tables`. It knows nothing of score files, rules or sources.
+In: rows as records of codes, keys and weights. Out: the rows in order, a block at a time, and which are taken.
+May use: numpy only. It knows nothing of score files, rules or sources.
 """

@@ -13,9 +13,10 @@ from typing import TypeAlias
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.runs import conditions, number_columns
+from curate.runs import number_columns
 from curate.runs.sources.json_table import flat
 from curate.runs.sources.named_table import NamedTable
+from curate.tables import sql
 from curate.written_names import QUOTED
 
 ENDING = ".toml"  # an item of --map that ends so, and has no "=", is a file of expressions
@@ -122,7 +123,7 @@ def _parsed(expression: str, columns: Sequence[str]) -> pl.Expr:
         return pl.col(expression)
     if expression[:1] == expression[-1:] == "'" and expression[1:-1] in columns:
         raise TypeError(f'in SQL, {expression} is text. Write "{expression[1:-1]}"')
-    return conditions.expression(expression, columns)
+    return sql.expression(expression, columns)
 
 
 def _with_column(table: NamedTable, name: str, expression: str, parsed: pl.Expr) -> NamedTable:
@@ -140,8 +141,7 @@ def _with_column(table: NamedTable, name: str, expression: str, parsed: pl.Expr)
 
 
 def _refusal(name: str, expression: str, table: NamedTable, reason: str) -> SchemaError:
-    # The message about a wrong expression lists the columns itself.
-    shown = " ".join(reason.partition("; valid columns")[0].split())[: conditions.DETAIL]
+    shown = sql.problem(reason)
     return SchemaError(
         f"--map {name}={expression} does not work on {table.origin} ({shown}). The right side of a --map is a column "
         f"or an expression in SQL over the columns {first_few(table.frame.columns)}. Put a name that holds spaces or "

@@ -195,7 +195,7 @@ def _remove_other_stages(groups: Sequence[Sequence[ScoringTask]], scorers: Seque
 
 def _reads_text(job: ScoringJob, head: Head) -> bool:
     """Return whether the first pass reads texts anyway: for a scorer, or to count tokens."""
-    return "text" in job.needs or (job.reading.text_column in head.columns and "tokens" not in head.columns)
+    return "text" in job.needs or ("text" in head.columns and "tokens" not in head.columns)
 
 
 def _no_columns(job: ScoringJob, task: ScoringTask) -> AnyColumns:

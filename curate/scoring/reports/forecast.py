@@ -116,12 +116,11 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out:
     shards = listed.shards
     if out is not None:
         out_folder.check(out, data, [shard.relative + SCORES for shard in shards])
-    complete = inferred(dependencies.ordered(scorers), shards)
+    complete = inferred(dependencies.ordered(scorers), shards, reading)
     timed = dependencies.independent(complete)
     ready = tuple(map(specs.build, timed))
     needs = specs.inputs(ready)
-    text, in_file = reading.text_column, [reading.column(name) for name in needs]
-    heads = preflight.inspect(shards, in_file, used=(text, *needs), text_column=text)
+    heads = preflight.inspect(shards, needs, used=("text", *needs), reading=reading)
     if not heads.heads:
         raise SchemaError(next(iter(heads.bad.values())))
     sample = _sample([shard for shard in shards if shard.relative in heads.heads], ready, reading, heads)

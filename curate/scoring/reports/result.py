@@ -34,6 +34,11 @@ class Scored:
     notes: tuple[str, ...] = ()
     bad_lines: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def tokens_noun(self) -> str:
+        """What people read for the column ``tokens``: ``tokens``, or ``tokens (bytes / 4)`` where they are guesses."""
+        return scored.tokens_noun([self.out])
+
     def table(self) -> pl.DataFrame:
         """Return one row for each input file: ``shard, state, rows, why``."""
         schema = {"shard": pl.String, "state": pl.String, "rows": pl.Int64, "why": pl.String}

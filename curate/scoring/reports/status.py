@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,6 @@ from curate.scoring.tasks.scoring_task import is_labelled
 from curate.storage import files, manifest
 from curate.storage.manifest import Configuration, ManifestEntry
 from curate.tables import batches, readers, scored, writer
-from curate.tables.reading import Reading
 from curate.tables.scored import SCORES
 from curate.tables.scored_inputs import line_losses, scored_rows
 from curate.tables.scored_inputs.scored_rows import SCORE_STEP
@@ -43,7 +43,9 @@ def status(out: Path) -> list[State]:
 def recorded_job(out: Path) -> ScoringJob:
     """Return the job that made a score folder, as this version would do it."""
     record = scored.job(out)
-    reading = Reading(str(record["text_column"]), cast(int, record["batch_rows"]), dtype=str(record.get("dtype", "")))
+    reading = replace(
+        scored.reading(out), batch_rows=cast(int, record["batch_rows"]), dtype=str(record.get("dtype", ""))
+    )
     shards = scored.inputs(out)
     return ScoringJob(shards, tuple(cast(list[str], record["scorers"])), out, reading, quarantine=True)
 
@@ -93,7 +95,7 @@ def cache_bytes(out: Path) -> int:
 
 def _digest(job: ScoringJob, shard: Shard, entry: ManifestEntry | None) -> str:
     """Return the hash of an input's rows. The input is read if the entry has no hash, or the file may have changed."""
-    columns = job.columns(shard, label=is_labelled(readers.head(shard)))
+    columns = job.columns(shard, label=is_labelled(readers.head(shard, (), job.reading.whole_mapping)))
     if entry is not None and set(entry.columns) == set(columns):
         path = manifest.entry_path(job.out, SCORE_STEP, shard.relative)
         if manifest.is_stamped(entry, shard.path, path=path):

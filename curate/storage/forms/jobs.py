@@ -1,6 +1,6 @@
 """Forms of the records that a job leaves in its folder, to continue it later."""
 
-from typing import Annotated, Required, TypedDict
+from typing import Annotated, Literal, Required, TypedDict
 
 from msgspec import Meta
 
@@ -54,9 +54,13 @@ class ScoreJobForm(TypedDict, total=False):
     data: Required[Annotated[list[PathText], Meta(min_length=1)]]
     scorers: Required[Annotated[list[Filled], Meta(min_length=1)]]
     text_column: Required[Filled]
+    columns: dict[str, Filled]
+    join: Annotated[list[str], Meta(min_length=1)]
+    render: Literal["chat"]
     batch_rows: Required[Annotated[int, Meta(gt=0, le=2**31)]]
     formats: dict[str, Annotated[int, Meta(ge=0, le=2**31)]]
     dtype: str
+    tokens: Literal["column", "tokenizer", "estimate"]
     targets: dict[str, str]
     scorer_files: dict[str, str]
 

@@ -79,11 +79,29 @@ class KeptBinsForm(TypedDict, total=False):
     chosen: Required[bool]
 
 
+class ScoringGainForm(TypedDict, total=False):
+    """What scoring gains at one budget. Losses are null where scoring costs the whole budget."""
+
+    tokens: Required[Positive]
+    params: Required[Number]
+    spent: Required[Number]
+    bins: Required[Number]
+    scored: Required[Number | None]
+    unscored: Required[Number]
+    gain: Required[Number | None]
+    low: Required[Number | None]
+    high: Required[Number | None]
+    break_even: Required[Number]
+    text: str
+
+
 class KeepForm(TypedDict, total=False):
     """How much of the data to keep."""
 
     curve: Required[Annotated[list[KeptBinsForm], Meta(min_length=1)]]
     changes: list[EventForm]
+    scoring: list[ScoringGainForm]
+    paying: EventForm
 
 
 class OmittedPointForm(TypedDict):

@@ -29,6 +29,7 @@ from curate.tables.columns import conversions
 from curate.tables.columns.arrow_types import decoded, encoded_bytes, is_binary, is_list, is_text, plain
 from curate.tables.columns.conversions import BatchPlace
 from curate.tables.cutting import is_string
+from curate.tables.mapping.chat import holds_messages
 
 SHOWN = 80  # characters of a type that a message shows; a nested type may have thousands
 
@@ -43,27 +44,35 @@ class Role:
     convert: Callable[[pa.Array, str, BatchPlace], pa.Array]
 
 
-def check(path: Path, columns: Mapping[str, pa.DataType], names: Iterable[str], text_column: str = "text") -> None:
+NO_LABELS: Mapping[str, str] = {}
+
+
+def check(
+    path: Path, columns: Mapping[str, pa.DataType], names: Iterable[str], labels: Mapping[str, str] = NO_LABELS
+) -> None:
     """Check the types of the columns ``names`` of a file; names that the file lacks are passed over.
+
+    ``labels`` are what the user calls columns that have another name in the file.
 
     Raises:
         SchemaError: for the first column of a wrong type, with the type and what to do.
     """
     for name in names:
-        role = _role(name, text_column)
+        role = _role(name)
         if role is None or name not in columns or role.accepts(plain(columns[name])):
             continue
         kind = str(columns[name])
         shown = kind if len(kind) <= SHOWN else f"{kind[:SHOWN]}..."
-        raise SchemaError(f"{path}: {name} is {shown}, not {role.wanted}. {_remedy(columns[name], role)}")
+        label = labels.get(name, name)
+        raise SchemaError(f"{path}: {label} is {shown}, not {role.wanted}. {_remedy(columns[name], role)}")
 
 
 def converted(
-    stream: Iterable[pa.RecordBatch], path: Path, text_column: str = "text", start: int = 0
+    stream: Iterable[pa.RecordBatch], path: Path, labels: Mapping[str, str] = NO_LABELS, start: int = 0
 ) -> Iterator[pa.RecordBatch]:
     """Yield record batches with every column in the type that batches have. ``start`` is the first row's number.
 
-    A batch is cut where its decoded texts would exceed ``reading.PIECE_BYTES``.
+    For ``labels`` see `check`. A batch is cut where its decoded texts would exceed ``reading.PIECE_BYTES``.
 
     Raises:
         SchemaError: for a column of a wrong type, or a count of tokens that is negative or no whole number.
@@ -71,15 +80,12 @@ def converted(
     position = start
     for whole in stream:
         names = whole.schema.names
-        check(path, dict(zip(names, whole.schema.types, strict=True)), names, text_column)
+        check(path, dict(zip(names, whole.schema.types, strict=True)), names, labels)
         for batch in _pieces(whole):
             ids = batch.column("id") if "id" in names else None
             where = BatchPlace(path, position, ids)
             before = batch.columns
-            columns = [
-                _convert(name, column, _role(name, text_column), where)
-                for name, column in zip(names, before, strict=True)
-            ]
+            columns = [_convert(name, column, where, labels) for name, column in zip(names, before, strict=True)]
             position += batch.num_rows
             if all(column is old for column, old in zip(columns, before, strict=True)):
                 yield batch
@@ -108,17 +114,16 @@ def _pieces(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         start = stop
 
 
-def _convert(name: str, column: pa.Array, role: Role | None, where: BatchPlace) -> pa.Array:
+def _convert(name: str, column: pa.Array, where: BatchPlace, labels: Mapping[str, str]) -> pa.Array:
+    role = _role(name)
     if role is not None:
-        return role.convert(decoded(column), name, where)
+        return role.convert(decoded(column), labels.get(name, name), where)
     # Polars has no run-end encoding and no extension types. It would read a dictionary as categories.
     return decoded(column)
 
 
-def _role(name: str, text_column: str) -> Role | None:
+def _role(name: str) -> Role | None:
     """Return what a column is for, by its name; None for columns that may have any type."""
-    if name == text_column:
-        return TEXT
     return NAMED.get(name) or next((role for prefix, role in PREFIXED.items() if name.startswith(prefix)), None)
 
 
@@ -127,6 +132,8 @@ def _remedy(kind: pa.DataType, role: Role) -> str:
     values = plain(kind)
     if role is not TEXT:
         return role.remedy
+    if holds_messages(kind):
+        return "Give --render chat, which reads it as conversations, or name a column of text with --text-column"
     if is_binary(values):
         return "Write it as string (UTF-8)"
     if pa.types.is_struct(values):
@@ -177,6 +184,7 @@ TEXT = Role(
     conversions.as_text,
 )
 NAMED: Mapping[str, Role] = {
+    "text": TEXT,
     "id": Role(_is_name, "text or numbers", NAME_REMEDY, conversions.as_name),
     "source": Role(_is_name, "text or numbers", NAME_REMEDY, conversions.as_name),
     "label": Role(

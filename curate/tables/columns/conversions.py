@@ -16,6 +16,7 @@ from curate.tables.columns.arrow_types import decoded
 from curate.tables.columns.class_names import in_order
 from curate.tables.formats.values import MOST_TOKENS
 
+COUNTS = " from 0 to 2^40"  # the end of a message on a count of tokens
 INT64_DIGITS = 18  # every whole number of so many digits fits into int64
 
 
@@ -64,17 +65,18 @@ def as_count(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
     Raises:
         SchemaError: for a count that is no whole number, or outside 0 to MOST_TOKENS.
     """
-    numbers = column.cast(pa.int64()) if pa.types.is_null(column.type) else whole_numbers(column, name, where)
+    is_null = pa.types.is_null(column.type)
+    numbers = column.cast(pa.int64()) if is_null else whole_numbers(column, name, where, COUNTS)
     least, most = (bound.as_py() for bound in pc.min_max(numbers).values())
     if least is not None and not 0 <= least <= most <= MOST_TOKENS:
         wrong = pc.or_(pc.less(numbers, 0), pc.greater(numbers, MOST_TOKENS)).fill_null(False)
         count = pc.sum(wrong).as_py()
         row = pc.index(wrong, True).as_py()
-        raise _bad_number(name, column[row].as_py(), count, where, row)
+        raise _bad_number(f"{where.path}: {name}", column[row].as_py(), count, where.name(row), COUNTS)
     return numbers
 
 
-def whole_numbers(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
+def whole_numbers(column: pa.Array, name: str, where: BatchPlace, limits: str = "") -> pa.Array:
     """Return integers, whole floats and whole decimals as int64.
 
     Raises:
@@ -91,15 +93,15 @@ def whole_numbers(column: pa.Array, name: str, where: BatchPlace) -> pa.Array:
             fits = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2.0**63)
         bad = ~fits & column.is_valid().to_numpy(zero_copy_only=False)
         row = int(bad.argmax())
-        raise _bad_number(name, column[row].as_py(), max(1, int(bad.sum())), where, row) from None
+        raise _bad_number(
+            f"{where.path}: {name}", column[row].as_py(), max(1, int(bad.sum())), where.name(row), limits
+        ) from None
 
 
-def _bad_number(name: str, value: object, rows: int, where: BatchPlace, row: int) -> SchemaError:
-    least = " from 0 to 2^40" if name == "tokens" else ""
+def _bad_number(name: str, value: object, rows: int, row: str, limits: str) -> SchemaError:
     others = f" and in {rows - 1} more rows near it" if rows > 1 else ""
     return SchemaError(
-        f"{where.path}: {name} is {value} in {where.name(row)}{others}. It must be a whole number{least}: correct it, "
-        f"or leave {name} empty"
+        f"{name} is {value} in {row}{others}. It must be a whole number{limits}: correct it, or leave it empty"
     )
 
 

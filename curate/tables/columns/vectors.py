@@ -5,7 +5,7 @@ of other programs may hold float16. The same bytes can be read as float16 or as 
 type must come from the file's metadata or the user; otherwise the bytes are inspected.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from curate.errors import SchemaError
 from curate.tables import file_format, readers
 from curate.tables.columns import arrow_types, column_types
+from curate.tables.reading import Request
 from curate.tables.shards import Shard
 
 PREFIX = "emb."
@@ -24,9 +25,7 @@ DTYPES = ("float32", "float16")
 LOOK_ROWS = 1024  # rows whose bytes are inspected if nothing gives the type of the numbers
 
 
-def dtypes(
-    shard: Shard, columns: Mapping[str, pa.DataType], names: Sequence[str], declared: str = ""
-) -> dict[str, str]:
+def dtypes(shard: Shard, head: readers.Head, names: Sequence[str], declared: str = "") -> dict[str, str]:
     """Return the type, float32 or float16, of each column of binary vectors among ``names``.
 
     It is ``declared`` if given, else the key ``dtype`` of the field's metadata. Files that curate wrote hold float32.
@@ -37,11 +36,13 @@ def dtypes(
     """
     if declared not in ("", *DTYPES):
         raise SchemaError(f"dtype={declared} is not a type of vectors. Use float32 or float16")
+    columns = head.columns
     kinds = {n: arrow_types.plain(columns[n]) for n in names if n.startswith(PREFIX) and n in columns}
     binary = [name for name, kind in kinds.items() if arrow_types.is_binary(kind)]
     if declared or not binary:
         return dict.fromkeys(binary, declared)
-    first = next(column_types.converted(readers.read(shard, binary, LOOK_ROWS), shard.path), None)
+    rows = readers.rows_of(Request(shard, binary, LOOK_ROWS, view=head.view))
+    first = next(column_types.converted(rows, shard.path), None)
     return {name: DTYPES[0] if first is None else _dtype(first, name, shard.path) for name in binary}
 
 
@@ -160,20 +161,20 @@ def is_fixed(kind: pa.DataType) -> bool:
     return bool(pa.types.is_fixed_size_binary(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def width(shard: Shard, columns: Mapping[str, pa.DataType], name: str) -> int | None:
+def width(shard: Shard, head: readers.Head, name: str) -> int | None:
     """Return the length of a column's vectors. It is None for a file without rows or without the column.
 
     If the type of the column does not give the length, the first row is read.
     """
-    kind = arrow_types.plain(columns[name]) if name in columns else None
+    kind = arrow_types.plain(head.columns[name]) if name in head.columns else None
     if kind is None:
         return None
     if pa.types.is_fixed_size_list(kind):
         return int(kind.list_size)
-    dtype = dtypes(shard, columns, [name]).get(name, DTYPES[0])
+    dtype = dtypes(shard, head, [name]).get(name, DTYPES[0])
     if pa.types.is_fixed_size_binary(kind):
         return int(kind.byte_width // np.dtype(dtype).itemsize)
-    first = next(readers.read(shard, [name], 1), None)
+    first = next(readers.rows_of(Request(shard, [name], 1, view=head.view)), None)
     if first is None or not first.num_rows:
         return None
     return int(from_arrow(name, first.column(name), shard.path, dtype).to_numpy().shape[1])

@@ -165,16 +165,19 @@ def _opened(request: Request) -> Iterator[_Table]:
 def _columns(request: Request, names: Sequence[str], header: Sequence[str]) -> Columns:
     """Return the kinds of columns. Rows are read for it only if there are vectors, whose length must be known."""
     first: dict[str, Value] = {}
-    vectors = [name for name in names if name.startswith("emb.") and name in header]
+    vectors = [name for name in names if request.role(name).startswith("emb.") and name in header]
     if vectors and request.columns is not None:
         with _opened(request) as table:
             record = next(table.rows(), None)
             first = {name: _value(record[1][header.index(name)]) for name in vectors} if record else {}
     # Rows that are copied whole keep their text: a column that no job reads may hold anything.
     numbers = ("tokens",) if request.columns is None else ("tokens", "emb.", "probs.", "logits.")
+    roles = list(map(request.role, names))
     kinds = [
-        values.kind(name, request.text_column, [first.get(name)]) if name.startswith(numbers) else TEXTS
-        for name in names
+        values.kind(role, [first.get(name)], rendered=request.rendered)
+        if role.startswith(numbers) or (role == "text" and request.rendered)
+        else TEXTS
+        for name, role in zip(names, roles, strict=True)
     ]
     return Columns(tuple(names), tuple(kinds))
 

@@ -5,7 +5,7 @@ JSON as Python reads it: NaN and Infinity, numbers of any length and columns tha
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -20,6 +20,7 @@ from curate.tables.formats.bad_lines import BadLines, check_hopeless, refuse
 from curate.tables.formats.json_lines import Piece, Pieces
 from curate.tables.formats.unpacking import BYTE_ORDER_MARK
 from curate.tables.formats.values import Columns, Value
+from curate.tables.mapping import chat
 from curate.tables.reading import ROW, Request
 from curate.tables.shards import Shard
 
@@ -29,16 +30,23 @@ HEAD_BYTES = 1 << 20  # that tell them, where lines are long
 MOST_DIGITS = 4300  # of a whole number that Python parses; longer ones become fractions
 
 
-def head(shard: Shard, needs: Sequence[str] = ()) -> tuple[pa.Schema, tuple[()] | None]:
+def head(
+    shard: Shard, needs: Sequence[str] = (), nested: Sequence[tuple[str, ...]] = ()
+) -> tuple[pa.Schema, tuple[()] | None]:
     """Return the columns of a file and their types, as its first lines tell them. An empty file has no row groups.
 
-    The file is read on until every column of ``needs`` has a value, since a column may first appear late.
+    The file is read on until every column of ``needs`` has a value, since a column may first appear late. ``nested``
+    are columns and fields in them that an expression reads.
 
     Raises:
         SchemaError: if no line can be read.
     """
+    inner: dict[str, tuple[tuple[str, ...], ...]] = {}
+    for column, *fields in nested:
+        if fields:
+            inner[column] = (*inner.get(column, ()), tuple(fields))
     try:
-        first = _first_values(Request(shard, None, HEAD_LINES), needs)
+        first = _first_values(Request(shard, None, HEAD_LINES, nested=inner), needs)
     except SchemaError:
         if json_objects.is_one_object(shard.path):
             raise SchemaError(
@@ -46,8 +54,8 @@ def head(shard: Shard, needs: Sequence[str] = ()) -> tuple[pa.Schema, tuple[()] 
                 "all rows as an array in a .json file"
             ) from None
         raise
-    fields = [(name, values.kind(name, "text", column).arrow) for name, column in first.columns.items()]
-    return pa.schema(fields), None if first.lines else ()
+    kinds = [(name, values.kind(name, column, inner.get(name, ())).arrow) for name, column in first.columns.items()]
+    return pa.schema(kinds), None if first.lines else ()
 
 
 def read(request: Request) -> Iterator[pa.RecordBatch]:
@@ -175,8 +183,8 @@ class _Parser:
 
     def _check_size(self, row: msgspec.Struct) -> None:
         most = self.request.document_bytes
-        for name, value_of in zip(self.columns.names, self.values, strict=True):
-            value = value_of(row)
+        for name, kind, value_of in zip(self.columns.names, self.columns.kinds, self.values, strict=True):
+            value = chat.rendered(value_of(row)) if kind is values.CONVERSATIONS else value_of(row)
             if isinstance(value, str) and len(value.encode()) > most:
                 raise ValueError(
                     f"{name} has over {most / 2**20:.3g} MB, more than --max-document-mb allows (raise it to read this)"
@@ -225,10 +233,15 @@ def _whole(digits: str) -> int | float:
 
 def _columns(request: Request, names: tuple[str, ...]) -> Columns:
     """Return the kind of each column. Lines are read for it only if a column has no fixed kind."""
-    text = request.text_column
-    open_names = [name for name in names if name not in (text, "id", "source", "tokens")]
+    roles = list(map(request.role, names))
+    fixed = ("text", "id", "source", "tokens")
+    open_names = [name for name, role in zip(names, roles, strict=True) if role not in fixed]
     first = _first_values(request, open_names).columns if open_names else {}
-    return Columns(names, tuple(values.kind(name, text, first.get(name, ())) for name in names))
+    kinds = [
+        values.kind(role, first.get(name, ()), request.nested.get(name, ()), rendered=request.rendered)
+        for name, role in zip(names, roles, strict=True)
+    ]
+    return Columns(names, tuple(kinds))
 
 
 @dataclass
@@ -236,6 +249,8 @@ class _FirstValues:
     """The values of columns in the first lines of a file, and how many lines and bytes were looked at."""
 
     columns: dict[str, list[Value]] = field(default_factory=dict)
+    # Columns of objects of which every one is kept: an expression may read a field that the first one lacks.
+    nested: Container[str] = ()
     lines: int = 0
     size: int = 0
     records: int = 0
@@ -252,6 +267,8 @@ class _FirstValues:
             # Only the type of a text matters. Of lists and objects the first one tells the kind.
             if isinstance(value, str):
                 column.append("")
+            elif name in self.nested:
+                column.append(value)
             elif not (isinstance(value, list | dict) and any(isinstance(before, list | dict) for before in column)):
                 column.append(value)
 
@@ -268,7 +285,7 @@ def _first_values(request: Request, needs: Sequence[str]) -> _FirstValues:
     Raises:
         SchemaError: if no line can be read.
     """
-    first, bad = _FirstValues(), BadLines()
+    first, bad = _FirstValues(nested=request.nested), BadLines()
     with unpacking.opened(request.shard.path) as stream:
         pieces = json_lines.pieces(request.shard, stream, request.line_bytes)
 

@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.tables.mapping import chat
+
 Value = object  # what a parser gives: a text, number, list, dictionary, true, false or null
 TEXT, WHOLE = pa.large_string(), pa.int64()
 LARGEST = 2**63 - 1  # of a whole number in a table
@@ -20,6 +22,10 @@ MOST_TOKENS = 2**40
 SHOWN_CHARACTERS = 40  # of a wrong value in a message
 # What pyarrow and numpy raise for a list in which a value has the wrong type or size.
 WRONG = (TypeError, ValueError, OverflowError, pa.ArrowException)
+
+
+class UnreadableValue(ValueError):
+    """A value is wrong for a reason that its message tells."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +44,25 @@ class ValueKind:
     checked: Callable[[Value], Value] = field(compare=False, repr=False)
 
 
-def kind(name: str, text_column: str, values: Sequence[Value]) -> ValueKind:
-    """Return the kind of a column. ``values`` are those of the first lines that have it, nulls included."""
+def kind(
+    name: str, values: Sequence[Value], fields: Sequence[tuple[str, ...]] = (), *, rendered: bool = False
+) -> ValueKind:
+    """Return the kind of a column.
+
+    ``name`` is the one that jobs use. ``values`` are those of the first lines that have the column, nulls included.
+    ``fields`` are those that an expression reads of its objects. If ``rendered``, the texts are conversations.
+    """
     present = [value for value in values if value is not None]
-    if name == text_column:
-        return TEXTS
+    if name == "text":
+        return CONVERSATIONS if rendered else TEXTS
     if name in ("id", "source"):
         return NAMES
     if name == "tokens":
         return COUNTS
     if name.startswith("emb."):
         return _vectors(next((len(value) for value in present if isinstance(value, list)), None))
+    if fields:
+        return _objects(present, fields)
     # Probabilities may also come as an object with a number for each class.
     if name.startswith(("probs.", "logits.")) and not any(isinstance(value, dict) for value in present[:1]):
         return NUMBER_LISTS
@@ -197,6 +211,34 @@ def _nested(values: Sequence[Value]) -> ValueKind:
     return ValueKind("a list or an object of one type in all lines", arrow, object, _plain(arrow), checked)
 
 
+def _objects(values: Sequence[Value], fields: Sequence[tuple[str, ...]]) -> ValueKind:
+    """Return the kind of objects of which an expression reads these fields. Other fields may hold anything."""
+    kinds: dict[str, ValueKind] = {}
+    objects = [value for value in values if isinstance(value, dict)]
+    for name in dict.fromkeys(path[0] for path in fields):
+        inner = [path[1:] for path in fields if path[0] == name and len(path) > 1]
+        present = [value[name] for value in objects if value.get(name) is not None]
+        kinds[name] = _objects(present, inner) if inner else _field_kind(present)
+    arrow = pa.struct([(name, kind.arrow) for name, kind in kinds.items()])
+
+    def checked(value: Value) -> Value:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise ValueError
+        return {name: kind.checked(value.get(name)) for name, kind in kinds.items()}
+
+    return ValueKind("an object with fields that have one type in all lines", arrow, object, _plain(arrow), checked)
+
+
+def _field_kind(values: Sequence[Value]) -> ValueKind:
+    """Return the kind of the values of a field. Texts among other values make it a name, which may be a number."""
+    if not values or any(isinstance(value, str) for value in values):
+        return NAMES
+    # The first list or object tells the kind, as it does for a column.
+    return _kind_of(values)
+
+
 def _with_fractions(arrow: pa.DataType) -> pa.DataType:
     """Return a nested type with fractions for whole numbers, which would cut off what stands after the point."""
     if pa.types.is_integer(arrow):
@@ -208,11 +250,27 @@ def _with_fractions(arrow: pa.DataType) -> pa.DataType:
     return arrow
 
 
+def _conversation(value: Value) -> Value:
+    try:
+        chat.rendered(value)
+    except UnicodeEncodeError:
+        raise
+    except ValueError as error:
+        raise UnreadableValue(f"cannot be rendered: {error}") from None
+    # It is rendered once all values are known to be right.
+    return value
+
+
+def _conversations(values: Sequence[Value]) -> pa.Array:
+    return pa.array(list(map(chat.rendered, values)), TEXT)
+
+
 TEXTS = ValueKind("text or null", TEXT, str | None, _plain(TEXT), _text)
 NAMES = ValueKind("text or a number", TEXT, str | int | float | bool | None, _names, _name)
 COUNTS = ValueKind("a whole number from 0 to 2^40, or null", WHOLE, int | None, _counts, _count)
 WHOLE_NUMBERS = ValueKind("a whole number, as in the first lines", WHOLE, int | None, _plain(WHOLE), _whole)
 NUMBERS = ValueKind("a number, as in the first lines", pa.float64(), float | None, _plain(pa.float64()), _number)
+CONVERSATIONS = ValueKind(chat.WORDS, TEXT, object, _conversations, _conversation)
 TRUTHS = ValueKind("true or false, as in the first lines", pa.bool_(), bool | None, _plain(pa.bool_()), _truth)
 NUMBER_LISTS = ValueKind("a list of numbers", pa.list_(pa.float64()), list[float] | None, _number_lists, _numbers_of)
 
@@ -259,5 +317,9 @@ def _checked(name: str, kind: ValueKind, value: Value) -> Value:
         return kind.checked(value)
     except UnicodeEncodeError:
         raise ValueError(f"{name} has a lone surrogate, which is no character") from None
+    except UnreadableValue as error:
+        raise ValueError(f"{name} {error}") from None
     except WRONG:
+        if kind is TEXTS and chat.is_conversation(value):
+            raise ValueError(f"{name} is a conversation, not text; --render chat reads conversations") from None
         raise ValueError(f"{name} is {shown(value)}; it must be {kind.words}") from None

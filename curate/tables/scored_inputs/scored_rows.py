@@ -32,14 +32,22 @@ def row_blocks(shard: Shard, columns: Sequence[str], reading: Reading) -> list[s
     """
     names: Sequence[str] = columns
     # Lines tell their columns only as they come. Those that they do not have are null.
-    if not has_lines(shard):
-        present = readers.head(shard).columns
-        if not set(columns) <= set(present) or set(batches.IDENTITY) & set(present) - set(columns):
+    mapping = reading.whole_mapping
+    shard_head = None if mapping.is_empty and has_lines(shard) else readers.head(shard, (), mapping)
+    if shard_head is not None and shard_head.view is not None:
+        names = [shard_head.view.name_of(name) for name in columns]
+    if shard_head is not None and not has_lines(shard):
+        present = shard_head.columns
+        identity = batches.recorded_names([name for name in batches.IDENTITY if name in present], shard_head)
+        if not set(names) <= set(present) or not set(identity) <= set(columns):
             return None
-        names = [name for name in present if name in columns]
-    stream = readers.rows_of(batches.request(shard, names, reading))
+        names = [name for name in present if name in names]
+    stream = readers.rows_of(batches.request(shard, names, reading, shard_head=shard_head))
+    if shard_head is None:
+        return row_hash.hashed(column_types.converted(stream, shard.path))
     # The types of batches are hashed, so that a file with the same rows in other types counts as the same.
-    return row_hash.hashed(column_types.converted(stream, shard.path, reading.text_column))
+    typed = column_types.converted(stream, shard.path, batches.labels_of(shard_head))
+    return row_hash.hashed(batches.recorded(batch, shard_head) for batch in typed)
 
 
 def row_digest(shard: Shard, columns: Sequence[str], reading: Reading) -> str:

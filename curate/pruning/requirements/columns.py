@@ -1,0 +1,115 @@
+"""The columns that requirements may name: those of score files, and those of the inputs.
+
+In: score files, and their inputs where a requirement names a column of these. Out: batches with all columns side by
+side, so that a condition may compare a score with a column of the input.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import polars as pl
+
+from curate.errors import SchemaError
+from curate.tables import batches, readers, scored
+from curate.tables.reading import Reading
+from curate.tables.row_ranges import RowRange, row_ranges
+from curate.tables.scored_inputs import line_losses
+from curate.tables.shards import Shard
+
+TEXT = "text"  # the name of the column of texts in a condition, whatever its name in the inputs
+
+
+@dataclass(frozen=True)
+class RequiredRows:
+    """Rows of a score file that requirements are applied to, with their input where it is read.
+
+    ``reading`` says how the input is read. ``number`` is the place of the rows among all of them.
+    """
+
+    number: int
+    rows: RowRange
+    data: Shard | None = None
+    reading: Reading = Reading()
+
+    def __str__(self) -> str:
+        """Return the path of the score file, and which rows of it."""
+        return str(self.rows)
+
+    def frames(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield the named columns of the score file and of the input, batch by batch. NaN becomes null.
+
+        Raises:
+            SchemaError: if a column is missing, or the input has other rows than were scored.
+        """
+        frames = self._beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
+        for frame in frames:
+            # Polars sorts NaN above all numbers, so that a score that could not be computed would meet every minimum.
+            yield frame.with_columns(
+                column.fill_nan(None) for column in frame if column.dtype.is_float() and column.is_nan().any()
+            )
+
+    def identities(self) -> Iterator[pl.DataFrame]:
+        """Yield the ids of the rows, batch by batch."""
+        return scored.light_batches(self.rows, (), ("id",))
+
+    def _scored(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        return scored.light_batches(self.rows, columns, ())
+
+    def _beside_inputs(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        assert self.data is not None
+        # Counts of tokens are read in any case: without a column a batch would have no rows.
+        scores = batches.batches(self.rows.shard, scored_columns, identity=("tokens",))
+        for batch, values in zip_longest(scores, input_batches(self.data, self.reading, input_columns)):
+            if batch is None or values is None or batch.height != values.height:
+                raise SchemaError(
+                    f"{self.data.path} has other rows than {self.rows.shard.path}: it changed since it was scored. "
+                    "Score the data again"
+                )
+            yield values.hstack([batch[name] for name in scored_columns])
+
+
+def input_batches(data: Shard, reading: Reading, columns: Sequence[str], start: int = 0) -> Iterator[pl.DataFrame]:
+    """Yield the named columns of an input from a row on. ``text`` is the column of texts, whatever its name."""
+    # Batches call the column of texts `text`, so that its own name stands for the same column.
+    named = {name: TEXT if name == reading.column(TEXT) else name for name in columns}
+    for batch in batches.batches(data, tuple(dict.fromkeys(named.values())), reading=reading, identity=(), start=start):
+        yield batch.select(pl.col(column).alias(name) for name, column in named.items())
+
+
+def required_rows(
+    scores: Path, shards: Sequence[Shard], *, with_inputs: bool, partial: bool = False
+) -> tuple[RequiredRows, ...]:
+    """Return the rows of all score files, in ranges. With their inputs, each file is one range.
+
+    Raises:
+        SchemaError: if an input is read, and it was moved or changed since it was scored.
+    """
+    if not with_inputs:
+        cut = [rows for shard in shards for rows in row_ranges(shard)]
+        return tuple(RequiredRows(number, rows) for number, rows in enumerate(cut))
+    reading = scored.reading(scores)
+    remedy = "leave out requirements that name columns of the inputs"
+    pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=remedy, partial=partial)
+    return tuple(
+        RequiredRows(number, RowRange(shard), data, line_losses.aligned(reading, scores, data))
+        for number, (shard, data) in enumerate(pairs)
+    )
+
+
+def of_scores(shards: Sequence[Shard]) -> tuple[str, ...]:
+    """Return the columns of the score files, by the first of them."""
+    return tuple(batches.columns(shards[0]))
+
+
+def of_inputs(scores: Path, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of the inputs, by the first of them; of ``names`` also those that appear late in its lines.
+
+    Raises:
+        SchemaError: if the inputs are not where they were.
+    """
+    data, reading = scored.inputs(scores), scored.reading(scores)
+    present = readers.head(data[0], [reading.column(name) for name in names]).columns
+    text = (TEXT,) if reading.column(TEXT) in present else ()
+    return tuple(dict.fromkeys((*text, *present)))
