@@ -117,6 +117,11 @@ def test_a_job_with_added_files_and_a_changed_reference(tmp_path, cli):
     assert pruned.code == 0, pruned.err
     # The removed rows are copies of the reference: no other row of the data need be like them.
     assert "compared again" not in pruned.out + pruned.err
+    conditions = ("--require", "tokens > 0", "--require", "score.duplicates >= 0.5")
+    required = cli("prune", out, *conditions, "--out", tmp_path / "required")
+    assert required.code == 0, required.err
+    decisions = pl.read_parquet(tmp_path / "required" / "a.parquet.keep.parquet")["keep"].to_list()
+    assert decisions == [False, False, True, True, False]  # a null text has no tokens
     write(reference, ["another text"])
     refused = cli(*command)
     assert (refused.code, "test.parquet" in refused.err) == (1, True)

@@ -54,7 +54,7 @@ def sampled(
     Raises:
         SchemaError: if an input of a score file was moved.
     """
-    if _options(scores)["against"]:
+    if compares_with_files(scores):
         return pl.DataFrame()
     inputs, engine = _inputs(scores, partial), engine or Local()
     chosen = _chosen(inputs, kept, by, count, seed, engine)
@@ -78,6 +78,11 @@ def sampled(
         }
         for document, pair in zip(chosen, nearest, strict=True)
     )
+
+
+def compares_with_files(scores: Path) -> bool:
+    """Return whether the scorer compared rows with other files (``against``), and not with each other."""
+    return bool(_options(scores)["against"])
 
 
 def count_false(sample: pl.DataFrame) -> int:

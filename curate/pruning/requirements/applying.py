@@ -17,6 +17,7 @@ import polars as pl
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.progress import counted
+from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import CODE, ELIGIBLE, Eligible
 from curate.pruning.requirements import regrouping, stored_links
 from curate.pruning.requirements.columns import RequiredRows
@@ -54,7 +55,8 @@ def apply(requirements: Requirements, scores: Path, folder: Path, engine: Engine
     """
     eligible = Eligible(folder)
     _make_room(requirements.rows, eligible)
-    regroups = bool(requirements.plain and requirements.regrouping)
+    # Copies of texts in other files are in no groups.
+    regroups = bool(requirements.plain and requirements.regrouping) and not compare_again.compares_with_files(scores)
     # Alone, a bound on duplicates is about all rows, and their groups are those of the stored scores.
     first = requirements.plain if regroups else requirements.each
     counts = _sum(engine, partial(_write_codes, first, eligible), requirements)
