@@ -6,7 +6,8 @@ the rows of the decisions with one thread, without a card and without looking at
 
     python benchmarks/pruning/kept_rows.py --mb 20 --before /path/to/an/earlier/checkout
 
-With --before, the same is measured with the code of that checkout.
+With --before, the same is measured with the code of that checkout. Every process runs --repeats times, in turn with the
+others, and its least CPU-seconds count.
 """
 
 import argparse
@@ -61,6 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mb", type=float, default=20)
     parser.add_argument("--before", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     rows = texts(int(options.mb * 1e6))
     frame = pl.DataFrame({"id": [f"r{i}" for i in range(len(rows))], "text": rows, "n": range(len(rows))})
@@ -77,21 +79,24 @@ def main() -> None:
             scores, peer = Path(folder, "scores"), Path(folder, "peer")
             peer.mkdir()
             run(*CURATE, "score", data, "--scorer", "length", "--workers", 1, "--out", scores)
-            figures = []
-            for name, checkout in (("curate", ROOT), ("before", options.before)):
-                if checkout is not None:
-                    kept = Path(folder, name)
+            checkouts = {"curate": ROOT} | ({"before": options.before} if options.before else {})
+            seconds: dict[tuple[str, str], list[float]] = {}
+            peaks: dict[str, float] = {}
+            for _ in range(options.repeats):
+                for name, checkout in checkouts.items():
                     prune = (*CURATE, "prune", scores, "--by", "score.length", "--keep", 0.5, "--workers", 1)
-                    prune = (*prune, "--max-source-removal", 1, "--out", kept)
-                    alone, _ = run(*prune, checkout=checkout)
-                    whole, peak = run(*prune, "--materialize", checkout=checkout)
-                    figures.append((name, whole - alone, peak))
-            import_only, _ = run(sys.executable, "-c", "import polars")
-            seconds, peak = run(sys.executable, "-c", PEER.format(files=FILES), data, kept, peer, suffix)
-            figures.append(("Polars", seconds - import_only, peak))
-            megabytes = sum(map(len, rows)) / 2e6
-            for name, seconds, peak in figures:
-                print(f"| {suffix} | {name} | {seconds:.2f} | {peak:.0f} | {megabytes / seconds:.0f} |", flush=True)
+                    prune = (*prune, "--max-source-removal", 1, "--out", Path(folder, name))
+                    for step, more in (("without", ()), ("with", ("--materialize",))):
+                        used, peaks[name] = run(*prune, *more, checkout=checkout)
+                        seconds.setdefault((name, step), []).append(used)
+                seconds.setdefault(("Polars", "without"), []).append(run(sys.executable, "-c", "import polars")[0])
+                peer_code = PEER.format(files=FILES)
+                used, peaks["Polars"] = run(sys.executable, "-c", peer_code, data, Path(folder, "curate"), peer, suffix)
+                seconds.setdefault(("Polars", "with"), []).append(used)
+            for name, peak in peaks.items():
+                used = min(seconds[name, "with"]) - min(seconds[name, "without"])
+                speed = sum(map(len, rows)) / 2e6 / used
+                print(f"| {suffix} | {name} | {used:.2f} | {peak:.0f} | {speed:.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -79,6 +79,17 @@ def _rows(task: CollectTask, held: pl.DataFrame) -> Iterator[pl.DataFrame]:
         start = end
 
 
+def _rows_between(path: Path, start: int, end: int) -> Iterator[pl.DataFrame]:
+    """Yield the rows [``start``, ``end``) of a file of `collect`, a batch at a time: the file may be large."""
+    first = 0
+    with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
+        for batch in map(reader.get_batch, range(reader.num_record_batches)):
+            low, high = max(start - first, 0), min(end - first, batch.num_rows)
+            if low < high:
+                yield pl.DataFrame(pl.from_arrow(batch.slice(low, high - low)))
+            first += batch.num_rows
+
+
 def rows(folder: Path, file: DataFile) -> int:
     """Return how many rows of an indexed data file are held out."""
     place = len(file.pools)
@@ -100,12 +111,10 @@ def write(task: HeldFile) -> int:
     Raises:
         Interrupted: if the collected files do not hold its rows any more.
     """
-    frames, position = [], 0
+    frames, position = list[pl.DataFrame](), 0
     for path, count in task.collected:
         if position < task.end and task.start < position + count:
-            with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
-                frame = pl.DataFrame(pl.from_arrow(reader.read_all()))
-            frames.append(frame[max(0, task.start - position) : task.end - position].clone())
+            frames += _rows_between(path, task.start - position, task.end - position)
         position += count
     frame = pl.concat(frames) if frames else pl.DataFrame()
     if frame.height != task.end - task.start:
