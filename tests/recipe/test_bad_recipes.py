@@ -70,7 +70,7 @@ def message(tmp_path, text):
         ('paths = ["data"]', "", "recipe.toml, line 2: [data] needs the key 'paths'"),
         ('paths = ["data"]', "paths = 3", "recipe.toml, line 3: paths must be a list of files, folders or globs"),
         ('out = "out"', "keep = 0.5", "recipe.toml, line 1: the key 'keep' stands above the first table"),
-        ('scorer = "length"', 'scorer = "prototypes"', "both make score.prototypes: leave one out"),
+        ('scorer = "length"', 'scorer = "prototypes"', "both make score.prototypes"),
         ("keep = 0.5", "keep = 1.5", "recipe.toml, line 11: "),
         ("keep = 0.5", 'keep = 0.5\nrule = "tops"', "recipe.toml, line 12: "),
         ("keep = 0.5", 'keep = 0.5\nrule = "hard"', "line 12: rule = 'hard' does not serve score.length, a quality"),

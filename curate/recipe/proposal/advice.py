@@ -42,19 +42,22 @@ class ScorerAdvice:
         return bool(self.requirement) and (self.removed is None or self.removed <= MOST_REMOVED)
 
 
-def advise(texts: pl.Series, facts: TextFacts) -> list[ScorerAdvice]:
-    """Return the scorers for texts. A scorer of the list that this version of curate does not have is left out."""
+def advise(texts: pl.Series, facts: TextFacts, *, chat: bool) -> list[ScorerAdvice]:
+    """Return the scorers for texts. A scorer of the list that this version of curate does not have is left out.
+
+    ``chat`` says that the texts are conversations, for which rules for web pages were not made.
+    """
     known_scorers = set(open_sets.names("scorers"))
     # Evenly spread, since files may be sorted.
     every = max(1, -(-int(texts.str.len_bytes().sum()) // TRIED_BYTES))
     frame = pl.DataFrame({"text": texts.gather_every(every)})
-    return [_tried(advice, frame) for advice in _candidates(facts) if advice.scorer in known_scorers]
+    return [_tried(advice, frame) for advice in _candidates(facts, chat=chat) if advice.scorer in known_scorers]
 
 
-def _candidates(facts: TextFacts) -> Iterator[ScorerAdvice]:
+def _candidates(facts: TextFacts, *, chat: bool) -> Iterator[ScorerAdvice]:
     language = facts.language
     is_english = language is not None and language[0] == "en" and language[1] >= LEAST_LANGUAGE
-    suits_pages = not facts.are_code and facts.median_bytes >= SHORT_BYTES
+    suits_pages = not chat and not facts.are_code and facts.median_bytes >= SHORT_BYTES
     if facts.are_code or facts.median_bytes < SHORT_BYTES:
         why = "code" if facts.are_code else f"short ({facts.median_bytes:.0f} bytes at the median)"
         yield ScorerAdvice(

@@ -74,7 +74,7 @@ def propose(data: Sequence[str], *, columns: str | Mapping[str, str] = "", besid
     scorers = (
         [ScorerAdvice("prototypes", "how typical a vector is of its cluster", {"embedding": vectors[0], "k": 32})]
         if text is None or facts is None
-        else advices.advise(columns_of.text_of(sampled.frame, text), facts)
+        else advices.advise(columns_of.text_of(sampled.frame, text), facts, chat=text.chat)
     )
     seen = list(_seen(sampled, facts))
     recipe = recipe_text.write(seen, paths, roles, scorers)
