@@ -10,7 +10,7 @@ import polars as pl
 from curate.errors import amount
 from curate.pruning import removal_table
 from curate.pruning.auto_rule import RuleAdvice
-from curate.pruning.budgets.budget import Budget
+from curate.pruning.budgets.budget import KeepBudget
 from curate.pruning.decisions import POOLS
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.make_pools import Pools
@@ -152,7 +152,7 @@ class Pruned:
         return self.by_source._repr_html_() + "".join(f"<p>{note}</p>" for note in notes)
 
 
-def _shortfall(total: Mapping[str, int], budget: Budget) -> list[str]:
+def _shortfall(total: Mapping[str, int], budget: KeepBudget) -> list[str]:
     """Return a warning if rounding the quotas down loses more than 1 % of the rows."""
     # A budget of tokens is filled up after the quotas.
     if budget.in_tokens or total["kept"] >= (1 - LARGEST_SHORTFALL) * (target := budget.target(total["rows"])):

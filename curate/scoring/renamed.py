@@ -20,7 +20,7 @@ ALLOWED = re.compile(r"\w+", re.ASCII)
 
 
 @dataclass(frozen=True)
-class Renamed:
+class RenamedScorer:
     """A scorer, or the class of one, with other names for the columns that it adds.
 
     ``base`` is the part of the names that ``name`` takes the place of: ``cartography`` in
@@ -109,7 +109,7 @@ def with_name(spec: str, scorer: Scorer) -> Scorer:
     scores = [column.removeprefix("score.") for column in columns if column.startswith("score.")]
     # The columns of a user's own scorer need not have the name of its class.
     base = scores[0] if len(scores) == 1 and open_sets.is_own(member) else member
-    renamed = Renamed(scorer, base, name)
+    renamed = RenamedScorer(scorer, base, name)
     if columns and all(renamed.renamed(column) == column for column in columns):
         raise SchemaError(f"{member}: name={name} has no effect, since it adds {', '.join(columns)}. Leave it out")
     return cast(Scorer, renamed)

@@ -1,6 +1,6 @@
 """Read how much is to be kept: a share of the rows, a number of rows, or a number of tokens.
 
-In: the options --keep, --keep-rows and --keep-tokens. Out: a `Budget`.
+In: the options --keep, --keep-rows and --keep-tokens. Out: a `KeepBudget`.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ FLAGS: Mapping[Unit, str] = {"share": "--keep", "rows": "--keep-rows", "tokens":
 
 
 @dataclass(frozen=True)
-class Budget:
+class KeepBudget:
     """What is kept: ``amount`` is a share of the rows that are ranked, a number of rows, or a number of tokens."""
 
     amount: float

@@ -15,7 +15,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.pruning.budgets import caps as capping
-from curate.pruning.budgets.budget import Budget
+from curate.pruning.budgets.budget import KeepBudget
 from curate.pruning.budgets.caps import Cap
 from curate.pruning.columns.row_table import VALUE
 from curate.pruning.columns.score_column import ScoreColumn
@@ -84,7 +84,7 @@ def decide(column: ScoreColumn, rule: Rule, caps: Sequence[Cap] = ()) -> Decisio
     return Decision(file, group_rows, kept_rows, share, reasons)
 
 
-def _guard_share(budget: Budget, group_rows: np.ndarray, kept_rows: np.ndarray) -> float:
+def _guard_share(budget: KeepBudget, group_rows: np.ndarray, kept_rows: np.ndarray) -> float:
     """Return the share of rows that every source would keep if all were pruned alike."""
     return budget.amount if budget.unit == "share" else float(kept_rows.sum() / max(1, group_rows.sum()))
 
@@ -110,7 +110,7 @@ def _apply_cap(ranked: RankedRows, rule: Rule, codes: Codes, number: int, cap: C
         ranked.verdicts[positions] = CAPPED + number
 
 
-def _fill(ranked: RankedRows, rule: Rule, budget: Budget, codes: Codes, capped: bool) -> None:
+def _fill(ranked: RankedRows, rule: Rule, budget: KeepBudget, codes: Codes, capped: bool) -> None:
     """Keep rows up to a budget."""
     column, cells = ranked.column, rule.cells(ranked)
     counts = _counts(ranked, budget, cells)
@@ -139,7 +139,7 @@ def _fill(ranked: RankedRows, rule: Rule, budget: Budget, codes: Codes, capped: 
         ranked.verdicts[part] = np.where(kept[part] > 0, kept[part], ranked.verdicts[part])
 
 
-def _counts(ranked: RankedRows, budget: Budget, cells: Cells) -> CellCounts:
+def _counts(ranked: RankedRows, budget: KeepBudget, cells: Cells) -> CellCounts:
     """Count the rows or tokens of each cell."""
     counts = np.zeros((2, cells.count), np.int64)
     for start, rows in ranked.column.table.chunks(chunk_rows(ranked.column.rows)):
@@ -176,7 +176,7 @@ def _mark_floors(rows: ExternalSort, target: int, kept: np.ndarray) -> None:
         kept[passed_over] = np.where(kept[passed_over] == KEPT, KEPT_BY_FLOOR, kept[passed_over])
 
 
-def _more_than_there_is(budget: Budget, rule: Rule, target: int, counts: CellCounts, capped: bool) -> str:
+def _more_than_there_is(budget: KeepBudget, rule: Rule, target: int, counts: CellCounts, capped: bool) -> str:
     """Return the message about a budget that is more than what is left for it."""
     things, available = budget.things, int(counts.ranked.sum())
     if capped:

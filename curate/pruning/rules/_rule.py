@@ -9,7 +9,7 @@ import numpy as np
 from curate.errors import SchemaError
 from curate.pruning import balance
 from curate.pruning.balance import Balance, Groups
-from curate.pruning.budgets.budget import Budget, Unit
+from curate.pruning.budgets.budget import KeepBudget, Unit
 from curate.pruning.columns.score_column import ScoreColumn
 from curate.pruning.ranking.codes import codes
 from curate.pruning.rules._ranked_rows import Codes, RankedRows
@@ -41,7 +41,7 @@ class Rule:
     own units if ``raw``; only the rule ``sample`` uses it.
     """
 
-    budget: Budget | None
+    budget: KeepBudget | None
     balance: Balance = Balance()
     meaning: Meaning | None = None
     trim: float = 0.0
@@ -84,7 +84,7 @@ class Rule:
     @classmethod
     def of_amounts(cls, amounts: Mapping[Unit, float], **settings: Unpack[Settings]) -> Self:
         """Return the rule that keeps this amount: a share, rows or tokens; all that caps leave if there is none."""
-        return cls(next((Budget(amount, unit) for unit, amount in amounts.items()), None), **settings)
+        return cls(next((KeepBudget(amount, unit) for unit, amount in amounts.items()), None), **settings)
 
     def check_budget(self) -> None:
         """Check that the budget and the balance fit the rule."""

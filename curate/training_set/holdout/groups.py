@@ -48,7 +48,7 @@ class Holdout:
 
 
 @dataclass(frozen=True)
-class LinkedRows:
+class HoldoutLinks:
     """A file with the groups of the linked rows of a score folder, and the seed of the hashes of ids in it."""
 
     path: Path
@@ -61,7 +61,7 @@ class GroupRule:
 
     by: str
     seed: int
-    links: tuple[tuple[str, LinkedRows], ...] = ()
+    links: tuple[tuple[str, HoldoutLinks], ...] = ()
 
     def buckets(self, scores: str, ids: pl.Series, values: pl.Series | None) -> np.ndarray:
         """Return the bucket (n,) of the group of each row. ``values`` are those of the column ``by``."""
@@ -86,7 +86,7 @@ def has_links(scores: Path) -> bool:
     return bool(_records(scores))
 
 
-def save_links(scores: Path, path: Path) -> LinkedRows | None:
+def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
     """Write the groups of the linked rows of a score folder to a file, an array (2, m) of rows and groups.
 
     A row is hash(id, seed), and a group the smallest hash among its rows. Returns None if no rows are linked.
@@ -109,7 +109,7 @@ def save_links(scores: Path, path: Path) -> LinkedRows | None:
     _, smallest = np.unique(labels, return_index=True)
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, np.stack([rows, rows[smallest[labels]]]))
-    return LinkedRows(path, seed)
+    return HoldoutLinks(path, seed)
 
 
 def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
