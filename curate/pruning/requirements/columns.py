@@ -38,17 +38,12 @@ class RequiredRows:
         return str(self.rows)
 
     def frames(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield the named columns of the score file and of the input, batch by batch. NaN becomes null.
+        """Yield the named columns of the score file and of the input, batch by batch.
 
         Raises:
             SchemaError: if a column is missing, or the input has other rows than were scored.
         """
-        frames = self._beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
-        for frame in frames:
-            # Polars sorts NaN above all numbers, so that a score that could not be computed would meet every minimum.
-            yield frame.with_columns(
-                column.fill_nan(None) for column in frame if column.dtype.is_float() and column.is_nan().any()
-            )
+        return self._beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
 
     def identities(self) -> Iterator[pl.DataFrame]:
         """Yield the ids of the rows, batch by batch."""
