@@ -151,7 +151,7 @@ def prune(
         keep_tokens=keep_tokens,
         cap=cap,
     )
-    ranks = _ranks(options, required=bool(require))
+    ranks = rule_options.is_ranked(options, required=bool(require))
     if not 0 <= max_source_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
     shards = scored.score_files(scores, partial=partial)
@@ -287,21 +287,6 @@ def _work_files(folder: str | Path) -> Iterator[Path]:
         files.remove(place)
 
 
-def _ranks(options: RuleOptions, *, required: bool) -> bool:
-    """Return whether there is a ranked decision; without one, all rows that meet the requirements are kept.
-
-    Raises:
-        SchemaError: if an option belongs to a ranked decision, and nothing asks for one.
-    """
-    if options.by or options.amounts or options.caps or not required:
-        return True
-    default = RuleOptions(seed=options.seed)
-    names = ("rule", "balance", "trim", "temperature", "recall", "dimension", "embedding", "meaning")
-    if unused := [name for name in names if getattr(options, name) != getattr(default, name)]:
-        raise SchemaError(f"--{unused[0]} needs --by: without it, all rows that meet --require are kept")
-    return False
-
-
 def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligible | None:
     """Apply the requirements; None if there are none."""
     if not required.each:
@@ -313,7 +298,7 @@ def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligibl
 
 def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
     """Read the score of all rows that meet the requirements, and decide which are kept."""
-    advice, rule = rule_options.choose(options, shards, place.engine)
+    advice, rule = rule_options.choose(options, shards, place.engine, eligible)
     folder = place.folder / "ranking"
     folder.mkdir(parents=True, exist_ok=True)
     column = first_reading.look(

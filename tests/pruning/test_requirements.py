@@ -235,6 +235,15 @@ def test_the_ranked_decision_sees_the_remaining_rows_only(scores, tmp_path):
     assert reasons("kept") == reasons("alone")
 
 
+def test_auto_counts_the_rows_that_meet_the_requirements(scores, tmp_path):
+    options = {"by": "score.length", "rule": "auto", "meaning": {"length": "hardness"}, "dimension": 5.0}
+    advice = prune(scores, tmp_path / "a", require=["source = 'web'"], keep=0.5, **options).advice
+    assert advice.rows == 20
+    # 60 of the 400 tokens of its rows: the odd numbers up to 39.
+    advice = prune(scores, tmp_path / "b", require=["source = 'web'"], keep_tokens=60, **options).advice
+    assert advice.keep == pytest.approx(60 / sum(range(1, 40, 2)))
+
+
 def test_the_guard_judges_the_ranked_decision_only(scores, tmp_path):
     """Requirements remove 18 of 20 rows of one source, which nobody stops."""
     pruned = prune(

@@ -47,6 +47,21 @@ class Holdout:
             raise SchemaError(f"--holdout {self.share:g} must lie between 0 and 1, such as 0.01")
 
 
+def holdout(share: float | None, by: str = "") -> Holdout | None:
+    """Return what the options ``--holdout`` and ``--holdout-by`` say; None if nothing is held out.
+
+    Raises:
+        SchemaError: if the share is not between 0 and 1, or there is only a column.
+    """
+    if share is None:
+        if by:
+            raise SchemaError(f"--holdout-by {by} needs --holdout, the share of the tokens to set aside")
+        return None
+    result = Holdout(share, by)
+    result.check()
+    return result
+
+
 @dataclass(frozen=True)
 class HoldoutLinks:
     """A file with the groups of the linked rows of a score folder, and the seed of the hashes of ids in it."""
