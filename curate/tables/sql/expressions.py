@@ -143,7 +143,8 @@ def _check_words(written: WrittenSql) -> None:
     bare = without_quoted(written.text)
     if UNUSUAL.search(bare):
         raise written.refusal(
-            "has a comment, or a text that is written in an unusual form", "Write texts as '...', and no comments"
+            "has a comment, or a text or a name in an unusual form",
+            "Write texts as '...', names that hold signs in double quotes, and no comments",
         )
     if READS_FILES.search(bare):
         raise written.refusal("reads a file")
