@@ -68,14 +68,15 @@ def check_requirements(options: Mapping[str, object], scorers: Sequence[str], da
     for text in texts:
         parsed = requirement.expression(text, named)
         # A column of lines may first appear late.
-        present = sorted({*named, *MAPPED, *_columns_of_data(data, parsed.columns)})
+        shown = sorted({*named, *batches.IDENTITY, *_columns_of_data(data, parsed.columns)})
+        present = {*shown, *MAPPED}
         for path in parsed.paths:
             if path[0] in present:
                 continue
             if path[0].startswith(PREFIXES) and declared is not None:
                 raise WrongKey("require", _no_score("require", path[0], declared))
             if not path[0].startswith(PREFIXES) and columns:
-                raise WrongKey("require", str(parsed.written.no_column(".".join(path), present)))
+                raise WrongKey("require", str(parsed.written.no_column(".".join(path), shown)))
 
 
 def check_options(options: Mapping[str, object]) -> None:
