@@ -1,47 +1,37 @@
 """The job `prune`: decide for every scored row whether to keep it, and say why.
 
 In: score files, requirements and a rule. Out: a decision file for each score file, tables of what was removed, and
-pools.json. The job reads from top to bottom: check what was asked, apply the requirements, rank what remains, judge
-what each source loses, and write.
+pools.json. The job reads from top to bottom: check the options, apply the requirements, rank what remains, judge what
+each source loses, and write.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
-
-import polars as pl
 
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.pruning import decisions, removal_table, rule_options, rules, source_guard
-from curate.pruning.auto_rule import RuleAdvice
-from curate.pruning.columns import first_reading
-from curate.pruning.columns.score_column import ScoreColumn
-from curate.pruning.decisions import POOLS, Decided, Fate
+from curate.pruning import decisions, ranked_decision, recorded_options, removal_table, source_guard
+from curate.pruning.decisions import POOLS, Fate
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import Eligible
 from curate.pruning.kept_rows import job as kept_rows
-from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
+from curate.pruning.make_pools import Folder, folder
 from curate.pruning.pruned import Pruned
 from curate.pruning.removal_report import examples, page
 from curate.pruning.requirements import applying
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.reading import Requirements
+from curate.pruning.requirements.requirement import DUPLICATES
 from curate.pruning.rule_options import RuleOptions
-from curate.pruning.rules._verdicts import DROPPED
-from curate.storage import artifacts, completion, disk_errors, files, manifest, s3
+from curate.pruning.workplace import Workplace, workplace
+from curate.storage import completion, files
 from curate.storage.locks import lock
-from curate.storage.scratch import scratch_folder
 from curate.tables import out_folder, scored, writer
-from curate.tables.data_set import card
 from curate.tables.shards import Shard
-
-DUPLICATES = "score.duplicates"  # the score whose removals are compared again
-WORK = "pruning"  # the folder of work files below the bookkeeping of the output
 
 
 def prune(
@@ -151,7 +141,7 @@ def prune(
         keep_tokens=keep_tokens,
         cap=cap,
     )
-    ranks = _ranks(options, required=bool(require))
+    is_ranked = ranked_decision.is_needed(options, required=bool(require))
     if not 0 <= max_source_removal <= 1:
         raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
     shards = scored.score_files(scores, partial=partial)
@@ -168,20 +158,22 @@ def prune(
     required = requirement_reading.read(tuple(require), scores, shards, partial=partial)
     left_out = scored.left_out(scores)
 
-    with _workplace(out, engine or Local(), dry_run=dry_run, take_over=take_over, progress=progress) as place:
+    with workplace(out, engine or Local(), dry_run=dry_run, take_over=take_over, progress=progress) as place:
         # 1. Find the rows that meet all requirements.
         eligible = _eligible(required, scores, place)
         # 2. Rank them, and decide by their order which are kept.
-        ranking = _rank(shards, options, eligible, place) if ranks else None
+        ranking = ranked_decision.rank(shards, options, eligible, place) if is_ranked else None
         # 3. Stop before anything is written if the ranking nearly empties a source.
         if ranking is not None and max_source_removal < 1:
-            _guard(ranking, eligible, max_source_removal)
+            ranked_decision.guard_sources(ranking, eligible, max_source_removal)
         # 4. Write the decision of every row.
         if not dry_run:
             completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-            scored.save_decided(out, shards, _arguments(scores, required, ranking, options), place.engine)
+            arguments = recorded_options.arguments(scores, required, ranking, options)
+            scored.save_decided(out, shards, arguments, place.engine)
             decisions.remove_earlier(out)
-        fate = _fate(required, eligible, ranking)
+        columns = tuple(requirement.columns for requirement in required.each)
+        fate = Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
         score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
         ranked_rows = 0 if ranking is None else ranking.column.rows
         with reporting(progress):
@@ -212,7 +204,7 @@ def prune(
                 scores,
                 out,
                 format_name=format_name,
-                command=_command(scores, require, options, format_name, shard_rows),
+                command=recorded_options.command(scores, require, options, format_name, shard_rows),
                 shard_rows=shard_rows,
                 engine=place.engine,
                 progress=progress,
@@ -221,139 +213,18 @@ def prune(
             # What was written is right only if the inputs stayed the same while they were read.
             scored.check_inputs(scores)
         # Last: where there is a pools.json, all that it stands for is in place.
-        pools = _pools(scores, out, required.texts, ranking, options, removal.by_source, partial)
+        pools = recorded_options.pools(scores, out, required.texts, ranking, options, removal.by_source, partial)
         if pools is not None:
             pools.save(out / POOLS)
         completion.end(out, scored.PRUNE_STEP)
     return replace(pruned, pools=pools)
 
 
-@dataclass(frozen=True)
-class Workplace:
-    """Where a pruning works: the engine that reads the files, a folder for work files, and the output folder.
-
-    ``resources`` are released when the pruning ends.
-    """
-
-    engine: Engine
-    folder: Path
-    out: Path
-    resources: ExitStack
-
-
-@dataclass(frozen=True)
-class RankedDecision:
-    """The ranked decision about the rows that meet all requirements, and for ``auto`` why it chose its rule."""
-
-    column: ScoreColumn
-    decided: Decided
-    advice: RuleAdvice | None
-
-
-@contextmanager
-def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, progress: Progress) -> Iterator[Workplace]:
-    """Hold the output folder and the workers. A dry run leaves the folder alone, even if another job writes in it."""
-    if dry_run:
-        with _work_files("") as place, engine.session(folders=(place,)) as session, ExitStack() as resources:
-            yield Workplace(session, place, place, resources)
-        return
-    # Work files are written and read in many pieces, which an object store cannot do.
-    folder = "" if s3.remote(out) else out / manifest.FOLDER / WORK
-    # The lock is a file in the output folder, so it comes after all that may refuse that folder. There is one set of
-    # workers for all readings: starting them takes seconds.
-    with (
-        lock.held(out, "prune", take_over=take_over, progress=progress),
-        _work_files(folder) as place,
-        engine.session(folders=(out,)) as session,
-        ExitStack() as resources,
-    ):
-        yield Workplace(session, place, out, resources)
-
-
-@contextmanager
-def _work_files(folder: str | Path) -> Iterator[Path]:
-    """Yield an empty folder for work files, which is removed at the end; "" is one in the system's temporary folder."""
-    if not folder:
-        with scratch_folder() as place, disk_errors.scratch_errors(place):
-            yield place
-        return
-    place = Path(folder)
-    # A killed pruning left its work files. Its decisions are refused by later jobs, and made again here.
-    files.remove(place)
-    try:
-        with disk_errors.scratch_errors(place):
-            yield place
-    finally:
-        files.remove(place)
-
-
-def _ranks(options: RuleOptions, *, required: bool) -> bool:
-    """Return whether there is a ranked decision; without one, all rows that meet the requirements are kept.
-
-    Raises:
-        SchemaError: if an option belongs to a ranked decision, and nothing asks for one.
-    """
-    if options.by or options.amounts or options.caps or not required:
-        return True
-    default = RuleOptions(seed=options.seed)
-    names = ("rule", "balance", "trim", "temperature", "recall", "dimension", "embedding", "meaning")
-    if unused := [name for name in names if getattr(options, name) != getattr(default, name)]:
-        raise SchemaError(f"--{unused[0]} needs --by: without it, all rows that meet --require are kept")
-    return False
-
-
 def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligible | None:
     """Apply the requirements; None if there are none."""
     if not required.each:
         return None
-    folder = place.folder / "requirements"
-    folder.mkdir(parents=True, exist_ok=True)
-    return applying.apply(required, scores, folder, place.engine).eligible
-
-
-def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
-    """Read the score of all rows that meet the requirements, and decide which are kept."""
-    advice, rule = rule_options.choose(options, shards, place.engine)
-    folder = place.folder / "ranking"
-    folder.mkdir(parents=True, exist_ok=True)
-    column = first_reading.look(
-        shards,
-        options.by,
-        rule_options.group_column(rule, shards),
-        folder=folder,
-        engine=place.engine,
-        seed=options.seed,
-        complexity=rule.balance.how == "dbp",
-        capped=[cap.column for cap in options.caps],
-        eligible=eligible,
-    )
-    decision = rules.decide(column, rule, options.caps)
-    verdicts = place.resources.enter_context(decision.verdicts.reachable(place.out))
-    decided = Decided(column.values, rule, replace(decision, verdicts=verdicts), options.caps)
-    return RankedDecision(column, decided, advice)
-
-
-def _guard(ranking: RankedDecision, eligible: Eligible | None, max_removal: float) -> None:
-    """Stop if the ranked decision removes nearly all of a source. What requirements remove is wanted, and only told."""
-    rows, kept = decisions.rows_of_sources(ranking.column, ranking.decided, eligible)
-    source_guard.check_sources(rows, kept, keep=ranking.decided.decision.share, max_removal=max_removal)
-
-
-def _fate(required: Requirements, eligible: Eligible | None, ranking: RankedDecision | None) -> Fate:
-    columns = tuple(requirement.columns for requirement in required.each)
-    return Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
-
-
-def _arguments(
-    scores: Path, required: Requirements, ranking: RankedDecision | None, options: RuleOptions
-) -> dict[str, object]:
-    """Return what decided, for the record of the decisions: `curate why` tells it."""
-    arguments: dict[str, object] = {"scores": str(scores), "require": list(required.texts)}
-    if ranking is None:
-        return arguments
-    decided = ranking.decided
-    # The rule is the one that was applied: `auto` chose it, or it is the default of the score.
-    return arguments | asdict(options) | {"rule": decided.rule.name, "dropped_reason": decided.reasons[DROPPED]}
+    return applying.apply(required, scores, place.folder("requirements"), place.engine).eligible
 
 
 def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
@@ -363,41 +234,3 @@ def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
         raise SchemaError(f"--out {out} is the folder of the scores. Give another folder for the decisions")
     data = cast(list[str], scored.job(scores)["data"]) if files.exists(scored.record_path(scores)) else []
     out_folder.check(out, data, (removal_table.TABLE, *kept_rows.output_names()))
-
-
-def _command(scores: Path, require: Sequence[str], options: RuleOptions, format_name: str, shard_rows: int) -> str:
-    """Return the command line of a pruning that writes its rows, for their card."""
-    values = {
-        "require": list(require),
-        **asdict(options),
-        "materialize": True,
-        "format": format_name,
-        "shard_rows": shard_rows,
-    }
-    defaults = {field.name: field.default for field in fields(RuleOptions)} | {"shard_rows": writer.SHARD_ROWS}
-    return card.command("prune", [scores], values, defaults)
-
-
-def _pools(
-    scores: Path,
-    out: Path,
-    require: Sequence[str],
-    ranking: RankedDecision | None,
-    options: RuleOptions,
-    by_source: pl.DataFrame,
-    partial: bool,
-) -> Pools | None:
-    """Return the pools of what is kept, or None if no token is kept."""
-    members = pools_of_sources(scores, out, by_source)
-    if not members:
-        return None
-    arguments: dict[str, object] = {"scores": scores}
-    if ranking is not None:
-        rule = ranking.decided.rule
-        arguments |= {"by": options.by, "rule": rule.name, **rule.options_record(), "meaning": rule.meaning}
-    # Left out where they are not set, so that other files keep their bytes.
-    arguments |= {"require": list(require)} if require else {}
-    arguments |= {"partial": True} if partial else {}
-    arguments |= {"cap": list(options.cap)} if options.cap else {}
-    seed = 0 if ranking is None else ranking.decided.rule.seed
-    return Pools(members, artifacts.made_by(arguments, [scored.record_path(scores)], seed))

@@ -14,12 +14,12 @@ import polars as pl
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.progress import counted
-from curate.pruning import balance, exact_sums
-from curate.pruning.columns import score_column
+from curate.pruning import balance
+from curate.pruning.columns import exact_sums, score_column
+from curate.pruning.columns.exact_sums import Moments
 from curate.pruning.columns.row_table import VALUE, VALUE_SEED, RowTable, RowWriter, row_type
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.eligible import ELIGIBLE, Eligible
-from curate.pruning.exact_sums import Moments
 from curate.tables import batches as tables
 from curate.tables import scored
 from curate.tables.row_ranges import RowRange, row_ranges

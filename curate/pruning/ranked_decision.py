@@ -1,0 +1,80 @@
+"""Rank the rows that meet all requirements, and decide by their order which are kept.
+
+In: score files, the options of the rule, and which rows meet the requirements. Out: a `RankedDecision`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from curate.errors import SchemaError
+from curate.pruning import decisions, rule_options, rules, source_guard
+from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning.columns import first_reading
+from curate.pruning.columns.score_column import ScoreColumn
+from curate.pruning.decisions import Decided
+from curate.pruning.eligible import Eligible
+from curate.pruning.rule_options import RuleOptions
+from curate.pruning.workplace import Workplace
+from curate.tables.shards import Shard
+
+RANKING = "ranking"  # the folder of work files of the ranked decision
+# Options that change nothing unless rows are ranked or capped.
+ONLY_RANKED = ("rule", "balance", "trim", "temperature", "recall", "dimension", "embedding", "meaning")
+
+
+@dataclass(frozen=True)
+class RankedDecision:
+    """The ranked decision about the rows that meet all requirements, and for ``auto`` why it chose its rule."""
+
+    column: ScoreColumn
+    decided: Decided
+    advice: RuleAdvice | None
+
+
+def is_needed(options: RuleOptions, *, required: bool) -> bool:
+    """Return whether rows are ranked or capped; otherwise all rows that meet the requirements are kept.
+
+    ``required`` says whether there are requirements. Without any, something must rank or cap the rows.
+
+    Raises:
+        SchemaError: if an option belongs to a ranked decision, and nothing asks for one.
+    """
+    if options.by or options.amounts or options.caps or not required:
+        return True
+    default = RuleOptions(seed=options.seed)
+    if unused := [name for name in ONLY_RANKED if getattr(options, name) != getattr(default, name)]:
+        raise SchemaError(f"--{unused[0]} needs --by: without it, all rows that meet --require are kept")
+    return False
+
+
+def rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
+    """Read the score of all rows that meet the requirements, and decide which are kept."""
+    advice, rule = rule_options.choose(options, shards, place.engine)
+    column = first_reading.look(
+        shards,
+        options.by,
+        rule_options.group_column(rule, shards),
+        folder=place.folder(RANKING),
+        engine=place.engine,
+        seed=options.seed,
+        complexity=rule.balance.how == "dbp",
+        capped=[cap.column for cap in options.caps],
+        eligible=eligible,
+    )
+    decision = rules.decide(column, rule, options.caps)
+    # Where the output is in a store, so is a copy of the verdicts: workers on other machines read them.
+    verdicts = place.resources.enter_context(decision.verdicts.reachable(place.out))
+    decided = Decided(column.values, rule, replace(decision, verdicts=verdicts), options.caps)
+    return RankedDecision(column, decided, advice)
+
+
+def guard_sources(ranking: RankedDecision, eligible: Eligible | None, max_removal: float) -> None:
+    """Stop if the ranked decision removes nearly all of a source.
+
+    What requirements remove is wanted. It is reported, and never stops a job.
+
+    Raises:
+        SourceNearlyGone: with the source that loses most.
+    """
+    rows, kept = decisions.rows_of_sources(ranking.column, ranking.decided, eligible)
+    source_guard.check_sources(rows, kept, keep=ranking.decided.decision.share, max_removal=max_removal)
