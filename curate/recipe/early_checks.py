@@ -6,7 +6,7 @@ the scores can tell, such as a source that would lose too much, is told by the s
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from dataclasses import fields, replace
 from typing import cast
 
 from curate import open_sets
@@ -14,13 +14,10 @@ from curate.errors import CurateError, SchemaError, first_few
 from curate.open_sets import nearest
 from curate.pruning import rule_options
 from curate.pruning.rule_options import RuleOptions
+from curate.pruning.rules import RULES
 from curate.scoring import specs
 from curate.tables import batches, meanings
 from curate.tables.meanings import Declaration
-
-# What a score must mean for these rules; the others serve any score.
-DIFFICULTY = ("hardness", "easiness")
-SERVED: Mapping[str, Sequence[str]] = {"top": ("quality",), "hard": DIFFICULTY, "easy": DIFFICULTY, "auto": DIFFICULTY}
 
 
 class WrongKey(Exception):
@@ -74,16 +71,14 @@ def check_rule(options: Mapping[str, object], scorers: Sequence[str]) -> None:
             'rule = "hard", "easy" or "auto", or another rule',
         )
     values = {field.name: options[field.name] for field in fields(RuleOptions) if field.name in options}
-    if any(
-        field.default is field.default_factory is MISSING and field.name not in values for field in fields(RuleOptions)
-    ):
-        return  # the step itself says what is missing
-    if declaration.meaning not in SERVED.get(rule, meanings.MEANINGS):
+    # A rule that serves every score names no meanings. An unknown rule is refused below.
+    served = RULES[rule].serves if rule in RULES else ()
+    if served and declaration.meaning not in served:
         raise WrongKey(
             "rule",
             f"rule = {rule!r} does not serve {by}, {meanings.described(declaration.meaning)}. It serves a score of "
-            f"{' or '.join(SERVED[rule])}. If the score means something else, say so: "
-            f'meaning = {{ {by.removeprefix("score.")} = "{SERVED[rule][0]}" }}',
+            f"{' or '.join(served)}. If the score means something else, say so: "
+            f'meaning = {{ {by.removeprefix("score.")} = "{served[0]}" }}',
         )
     texts: dict[str, object] = {name: str(values[name]) for name in ("trim", "temperature") if name in values}
     try:

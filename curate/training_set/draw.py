@@ -27,11 +27,12 @@ from curate.tables import out_folder, scored
 from curate.tables.data_set import card
 from curate.tables.token_counts import TOKENS
 from curate.tables.writer import SHARD_ROWS
-from curate.training_set import job_record, row_index, shuffle, stages, tags
-from curate.training_set.holdout import groups, held_rows
+from curate.training_set import data_files as files_of_pools
+from curate.training_set import job_record, shuffle, stages, tags
+from curate.training_set.drawing_job import DrawingJob
+from curate.training_set.holdout import groups, held_rows, steps
 from curate.training_set.holdout.groups import Holdout
 from curate.training_set.ordering.pool_draw import PoolDraw
-from curate.training_set.stages import DrawingJob
 
 if TYPE_CHECKING:
     from curate.charts.chart import Chart
@@ -44,10 +45,11 @@ STEP = "materialize"  # the name of this job in its records
 class TrainingSet:
     """The training set in the folder ``out``.
 
-    ``planned`` are the tokens that were planned, ``left_out`` the pools of which nothing was. ``draws`` say what was
-    drawn of each pool, in the order of names. ``shards`` are (file, rows, tokens). ``inputs`` are the content hashes of
-    the files that were read. ``warnings`` say what the scores of the pools lack of the data. ``holdout`` is what was to
-    be held out, or None, and ``held`` are the (file, rows, tokens) that are.
+    ``planned`` are the tokens that were planned, and ``left_out`` the pools from which the plan draws nothing.
+    ``draws`` say what was drawn of each pool, in the order of names. ``shards`` are (file, rows, tokens). ``inputs``
+    are the content hashes of the files that were read. ``warnings`` say what the scores of the pools lack of the data.
+    ``holdout`` is the share that was to be held out, or None; ``held`` are (file, rows, tokens) of the files of the
+    holdout.
     """
 
     out: Path
@@ -83,7 +85,7 @@ class TrainingSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return one line for each pool some of whose rows have no text."""
+        """Return one line for each pool that has rows without a text."""
         return tuple(
             f"{draw.without_text} rows of pool {draw.pool!r} are not drawn, because their text is null"
             for draw in self.draws
@@ -159,7 +161,7 @@ def draw(
     check_apart(out, pools)
     if holdout is not None:
         holdout.check()
-    data_files = row_index.data_files(pools, partial=partial)
+    data_files = files_of_pools.data_files(pools, partial=partial)
     for file in data_files if tag else ():
         tags.check(file.data, file.reading)
     # One set of workers for all steps: starting them takes seconds.
@@ -169,7 +171,7 @@ def draw(
         _begin(job, restart=restart, partial=partial)
         draws = stages.planned(job)
         # Where all shards are written, nothing is read again.
-        lacks_held = not all(path.is_file() for path in stages.held_files(job))
+        lacks_held = not all(path.is_file() for path in steps.held_files(job))
         if draws is None or stages.missing(job, draws) or lacks_held:
             _record_begin(job, partial)
             draws, first_blocks = stages.put_in_order(job)
@@ -182,7 +184,7 @@ def draw(
     folders = sorted({Path(pool.scores) for pool in pools if pool.scores})
     warnings = tuple(line for scores in folders for line in scored.left_out(scores).warnings)
     warnings += _unlinked(folders, pools, holdout)
-    held = tuple(_shard(out, path.relative_to(out).as_posix()) for path in stages.held_files(job))
+    held = tuple(_shard(out, path.relative_to(out).as_posix()) for path in steps.held_files(job))
     hashes, noun = job_record.hashes(job.record), scored.tokens_noun(pool.scores for pool in pools)
     return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, hashes, warnings, noun, holdout, held)
 

@@ -19,9 +19,9 @@ from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches as tables
 from curate.training_set import tags
+from curate.training_set.data_files import DataFile
 from curate.training_set.ordering import pieces, windows
 from curate.training_set.ordering.pieces import KeyedFile
-from curate.training_set.row_index import DataFile
 
 RUN_BYTES = 1 << 26  # of copies sorted and spilled at a time; a worker's memory is about four times that
 ROW_GROUP = 1024  # rows in a row group of the output: readers can shuffle and skip in steps of a few MB

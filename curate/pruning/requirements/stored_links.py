@@ -11,13 +11,11 @@ import numpy as np
 
 from curate.errors import SchemaError
 from curate.storage import files, manifest, s3
-from curate.streaming.near_duplicates.finished import LINKS_OF_PART, RECORD
+from curate.streaming.near_duplicates.finished import LINKS_OF_PART, RECORD, recorded_settings
 from curate.streaming.near_duplicates.signatures import SIGNATURES
 from curate.tables.corpus import array_files
 
 SCORER = "duplicates"  # the folder of its corpus has this name
-# In the array ``settings`` of the record: bands, rows, ngram, seed, threshold. See `near_duplicates.finished`.
-SEED_PLACE = 3
 REMEDY = "score the data again with --scorer duplicates"
 
 
@@ -51,7 +49,9 @@ def read(scores: Path, merging: Callable[[np.ndarray], np.ndarray]) -> LinkedRow
         SchemaError: if the links are missing, or the scorer did not come to its end.
     """
     folder = scores / manifest.FOLDER / SCORER
-    record = _arrays(folder / RECORD, scores)
+    record, settings = _arrays(folder / RECORD, scores), recorded_settings(folder)
+    if settings is None:
+        raise SchemaError(_missing(folder / RECORD, scores))
     names, generations = record["parts"].tolist(), record["generations"].tolist()
     links = [_links(folder / LINKS_OF_PART / f"{name}.npz", scores, merging) for name in names]
     joined = {key: np.concatenate([part[key] for part in links]) for key in ("first", "second", "similarity", "equal")}
@@ -59,7 +59,7 @@ def read(scores: Path, merging: Callable[[np.ndarray], np.ndarray]) -> LinkedRow
     first, second = position.reshape(2, -1).astype(np.int64)
     equal = joined["equal"]
     return LinkedRows(
-        seed=int(record["settings"][SEED_PLACE]),
+        seed=settings[0].seed,
         ids=ids,
         generations=_generations(folder, scores, names, generations, ids),
         copies=second[equal],
@@ -92,9 +92,14 @@ def _generations(folder: Path, scores: Path, names: list[str], generations: list
 
 def _arrays(path: Path, scores: Path) -> dict[str, np.ndarray]:
     if not files.exists(path):
-        raise SchemaError(
-            f"{s3.shown(path)} is missing: with a lower bound on score.duplicates beside other requirements, groups of "
-            f"duplicates are formed again from the links that the scorer stored below {s3.shown(scores)}. "
-            f"{REMEDY.capitalize()}, or prune twice: first by the other requirements"
-        )
+        raise SchemaError(_missing(path, scores))
     return array_files.read_arrays(path, REMEDY)
+
+
+def _missing(path: Path, scores: Path) -> str:
+    """Return the error for a file of links that is missing, or for a scorer that has not ended."""
+    return (
+        f"{s3.shown(scores)} lacks links between duplicates: {s3.shown(path)} is missing or not complete. A lower "
+        "bound on score.duplicates beside other requirements forms the groups again from these links. "
+        f"{REMEDY.capitalize()}, or prune twice: first by the other requirements"
+    )

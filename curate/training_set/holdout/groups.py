@@ -18,13 +18,12 @@ from scipy.sparse.csgraph import connected_components
 from curate.errors import SchemaError
 from curate.storage import files, manifest
 from curate.storage.files import replacing
+from curate.streaming.near_duplicates.finished import LINKS_OF_PART, RECORD, recorded_settings
 from curate.tables import batches
 from curate.tables.corpus import array_files
 from curate.training_set.ordering import pool_draw
 
 BUCKETS = 1 << 16  # of the hashes of groups: a share is met to within about 1 / 65,536 of the tokens
-FINISHED = "finished.npz"  # the record of the scorer `duplicates`, beside its folder of links
-SEED = 3  # the place of the seed among the settings in that record
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,15 @@ def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
     """
     if not (records := _records(scores)):
         return None
-    record = records[0]
-    seed = int(array_files.read_arrays(record)["settings"][SEED])
-    parts = [array_files.read_arrays(part) for part in files.below(record.parent / "links", ".npz")]
+    folder = records[0].parent
+    settings = recorded_settings(folder)
+    parts = [array_files.read_arrays(part) for part in files.below(folder / LINKS_OF_PART, ".npz")]
     first, second = (
         np.concatenate([np.zeros(0, np.uint64), *(p[name] for p in parts)]) for name in ("first", "second")
     )
-    if not len(first):
+    if settings is None or not len(first):
         return None
+    seed = settings[0].seed
     rows, ends = np.unique(np.concatenate([first, second]), return_inverse=True)
     ends = ends.reshape(2, -1)
     edges = coo_matrix((np.ones(len(first), bool), (ends[0], ends[1])), shape=(len(rows), len(rows)))
@@ -139,5 +139,6 @@ def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
 
 
 def _records(scores: Path) -> Sequence[Path]:
+    """Return the records of `duplicates` scorers that stored links, also of one with another name (``name=``)."""
     folder = scores / manifest.FOLDER
-    return [path for path in files.below(folder, FINISHED) if files.below(path.parent / "links", ".npz")]
+    return [path for path in files.below(folder, RECORD) if files.below(path.parent / LINKS_OF_PART, ".npz")]

@@ -16,9 +16,9 @@ from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches
 from curate.training_set import shuffle
+from curate.training_set.data_files import DataFile
 from curate.training_set.ordering import pieces
 from curate.training_set.ordering.cells import INDEX, index_path
-from curate.training_set.row_index import DataFile
 
 SPLIT = "holdout"  # the name of the split, and of its folder in the training set
 FOLDER = f"{SPLIT}/data"
