@@ -44,8 +44,8 @@ BALANCE = (
 CAP = (
     "COLUMN=K keeps at most K rows of each value of a column, such as conversation=1; COLUMN=Ktokens keeps at most K "
     "tokens, such as source=2e9tokens. The best rows by --by are kept, or without --by random ones. COLUMN=even gives "
-    "every value the same part of the budget, as far as it has rows. A row without a value is never counted with "
-    "others. Caps apply before the budget, in the order in which they are given. May be repeated for other columns."
+    "every value the same part of the budget, as far as it has rows. Each row without a value counts as a value of its "
+    "own. Caps apply before the budget, in the order in which they are given. May be repeated for other columns."
 )
 GUARD = (
     "Stop, and write nothing, if a source loses far more rows than the others. Each source must keep at least 1 minus "
@@ -67,8 +67,8 @@ def main(
     by: Annotated[
         str,
         typer.Option(
-            help="The column to rank the rows by that meet all conditions: a score, such as score.prototypes, or "
-            "tokens. Without it, --cap and the budget keep rows at random."
+            help="The column by which the rows that meet all conditions are ranked: a score, such as score.prototypes, "
+            "or tokens. Without it, --cap and the budget keep rows at random."
         ),
     ] = "",
     keep: Annotated[
@@ -129,7 +129,9 @@ def main(
     max_source_removal: Annotated[float, typer.Option(help=GUARD)] = 0.5,
     verify: Annotated[
         int,
-        typer.Option(min=0, help="With --by score.duplicates: compare the full text of this many removed rows."),
+        typer.Option(
+            min=0, help="With --by score.duplicates: check the similarity of this many removed rows exactly. 0: none."
+        ),
     ] = 16,
     materialize: Annotated[
         bool,

@@ -12,9 +12,9 @@ from curate.errors import amount
 
 @dataclass(frozen=True)
 class StandingScore:
-    """A column of a row's score file: its value, its meaning (None: none is declared), and its place among all rows.
+    """A column of a row's score file: its value, its meaning (None: none is declared), and its rank.
 
-    ``below`` is the share of all rows with a lower value, None for what is no number.
+    ``below`` is the share of all rows with a lower value; None for a value that is not a number.
     """
 
     column: str
@@ -30,7 +30,7 @@ class StandingScore:
 
 
 @dataclass(frozen=True)
-class Met:
+class RequirementResult:
     """Whether a row meets a requirement (None: it was not applied to this row), and the values that decided."""
 
     requirement: str
@@ -76,14 +76,14 @@ class RowFate:
     row: int
     reason: str
     scores: tuple[StandingScore, ...]
-    requirements: tuple[Met, ...]
+    requirements: tuple[RequirementResult, ...]
     ranked: RankedScore | None
     copies: tuple[NearCopy, ...]
 
     @property
     def kept(self) -> bool | None:
         """Return whether the row is kept; None where nothing was decided."""
-        return self.reason.startswith("kept") if self.reason else None
+        return is_kept(self.reason) if self.reason else None
 
     def lines(self) -> list[str]:
         """Return the lines that people read: the fate first, then what led to it."""
@@ -106,7 +106,7 @@ class RowFate:
 
 @dataclass(frozen=True, repr=False)
 class Fates:
-    """Why rows were kept or removed, one record for each id that was asked for."""
+    """Why rows were kept or removed: one record for each id, in the order of the ids."""
 
     rows: tuple[RowFate, ...]
 
@@ -133,6 +133,11 @@ class Fates:
         import html
 
         return f"<pre>{html.escape(repr(self))}</pre>"
+
+
+def is_kept(reason: str) -> bool:
+    """Return whether a reason is that of a kept row: "kept", or "kept: " and what keeps it, such as a floor."""
+    return reason == "kept" or reason.startswith("kept: ")
 
 
 def _shown(value: object) -> str:

@@ -39,7 +39,7 @@ def near_copies(
     try:
         linked = stored_links.read(scores, lambda values: np.ones(len(values), dtype=bool))
     except SchemaError:
-        # Folders without this scorer, and those of older versions, have no links. That is no mistake here.
+        # Folders without this scorer, and those of older versions, have no links. That is not an error here.
         return {}
     hashes = batches.keys(pl.Series(list(ids)), linked.seed)
     neighbours = {name: _neighbours(linked, key) for name, key in zip(ids, hashes, strict=True)}

@@ -26,7 +26,7 @@ from curate.storage import files
 
 # Characters that are encoded at a time. The library keeps about 130 bytes for each until its tokens are counted.
 PIECE = 1 << 20
-# So far behind its end a piece is looked through for a place to cut.
+# Characters at the end of a piece that are searched for a place to cut.
 SEARCHED = 1 << 16
 # Where a long text is cut, the best place first. A tokenizer that splits texts into words begins a word at a space
 # between letters, so that the count does not change.
@@ -205,7 +205,7 @@ def _of_folder(path: Path) -> CountFunction:
 
 def _of_name(name: str) -> CountFunction:
     """Return the encoder of an encoding that tiktoken knows by name."""
-    tried = f"tokenizer={name} is no file or folder here, and no model in the cache of Hugging Face"
+    tried = f"tokenizer={name} is neither a file or folder here nor a model in the cache of Hugging Face"
     try:
         tiktoken = import_module("tiktoken")
     except ImportError:

@@ -1,7 +1,7 @@
 """Find mistakes in [prune] and [pools] before rows are scored, which may take hours.
 
 In: the scorers of a recipe and the options of its later steps. Out: nothing, or what is wrong, with the key. What only
-the scores can tell, such as a source that would lose too much, is told by the step itself.
+the scores can show, such as a source that would lose too much, the step itself reports.
 """
 
 import re

@@ -14,7 +14,7 @@ from curate.tables import readers
 from curate.tables.batches import BYTES_PER_TOKEN, Reading, Shard
 from curate.tables.columns.arrow_types import is_text
 
-# Domains, topics and hosts are shorter. A longer value is no tag but a text, and would take most of the budget.
+# Domains, topics and hosts are shorter. A longer value is a text rather than a tag, and would take most of the budget.
 MOST_BYTES = 256
 
 
@@ -41,7 +41,7 @@ def tags(column: str, values: pl.Series, data: Shard) -> pl.Series:
     Spaces and line breaks in a value become one space.
 
     Raises:
-        SchemaError: if the values are no text and no numbers, or one is longer than ``MOST_BYTES``.
+        SchemaError: if the values are neither text nor numbers, or one is longer than ``MOST_BYTES``.
     """
     if values.dtype.is_nested() or values.dtype == pl.Binary:
         raise SchemaError(

@@ -38,7 +38,7 @@ class ScoringCost:
     tokens: float
 
     def __post_init__(self) -> None:
-        """Refuse a cost that is no cost."""
+        """Check that the cost is a number of at least 0, and that some tokens are scored."""
         if not (isfinite(self.relative) and self.relative >= 0):
             raise SchemaError(
                 f"--score-cost {self.relative:g} must be 0 or more: the compute of scoring a token over that of "

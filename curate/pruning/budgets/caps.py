@@ -21,7 +21,8 @@ from curate.tables.shards import Shard
 
 FORMS = "COLUMN=ROWS, COLUMN=TOKENStokens or COLUMN=even, as in conversation=1, source=2e9tokens or domain=even"
 TOKENS = "tokens"  # ends a number of tokens
-BINS = 1 << 16  # limits that one reading tells apart: groups of up to so many rows take one reading
+# Limits that one reading of the rows tells apart. If no group has more rows than this, one reading finds the limit.
+BINS = 1 << 16
 
 
 @dataclass(frozen=True)

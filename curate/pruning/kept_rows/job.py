@@ -134,7 +134,7 @@ def write_kept(
 
 def _count(item: KeptInput, *, to_parquet: bool) -> _Counted:
     rows = item.count()
-    # Inputs of which nothing is kept have no part in the schema.
+    # An input without kept rows has no part in the schema.
     return _Counted(item.data.relative, rows, item.schema() if rows and to_parquet else None)
 
 

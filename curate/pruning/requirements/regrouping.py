@@ -11,7 +11,7 @@ import numpy as np
 from curate.pruning.requirements.stored_links import LinkedRows
 from curate.streaming import linkage
 
-ABSENT = np.iinfo(np.int64).max  # the place of a text of which no copy is left: behind all rows
+ABSENT = np.iinfo(np.int64).max  # the place of a text without any copy that is left: behind all rows
 
 
 def scores(linked: LinkedRows, eligible: np.ndarray) -> np.ndarray:

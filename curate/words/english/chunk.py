@@ -1,4 +1,4 @@
-"""Split one run of visible characters into words, by spaCy's rules for English: the definition that `splitting` keeps.
+"""Split one run of visible characters into words, by spaCy's rules for English. `splitting` must give the same words.
 
 In: a run of visible characters. Out: its words, in order; joined they are the run.
 
