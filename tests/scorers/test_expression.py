@@ -91,7 +91,7 @@ def test_true_is_one_and_a_meaning_is_recorded_only_if_it_was_given(rows, tmp_pa
         ("expression:name=n,sql=meta.nothing", "StructFieldNotFoundError nothing"),
         ("expression:name=n,sql=meta.likes", "is null in 8 rows, the first with id"),
         ("expression:name=n,sql=1 / (tokens - tokens)", "is inf in 40 rows"),
-        ("expression:name=length,sql=tokens", "both make score.length: leave one out"),
+        ("expression:name=length,sql=tokens", "both make score.length. Leave one out"),
     ],
 )
 def test_what_it_refuses_is_one_line(spec, message, rows, tmp_path):

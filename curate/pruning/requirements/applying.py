@@ -137,7 +137,7 @@ def _linked_rows(seed: int, eligible: Eligible, part: RequiredRows) -> np.ndarra
         places.append(place[present])
         start += frame.height
     result = np.concatenate(places)
-    np.savez(_of_part(eligible, part), rows=np.concatenate(rows), places=result)
+    np.savez(_of_part(eligible, part), allow_pickle=False, rows=np.concatenate(rows), places=result)
     return result
 
 
