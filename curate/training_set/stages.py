@@ -4,7 +4,7 @@ In: a drawing job. Out: files. A step that finds its files does nothing, so ever
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -12,12 +12,14 @@ import numpy as np
 
 from curate.engines import Engine
 from curate.errors import SchemaError, first_few
+from curate.models import token_counter
 from curate.pool.mixture import Part
 from curate.pool.pool import to_json
 from curate.progress import Progress, counted, reporting
 from curate.storage import artifacts, manifest
 from curate.storage.files import replacing
 from curate.training_set import row_index, shuffle
+from curate.training_set.columns import NO_COLUMNS, InputSchema, file_schema, of_text, output_names, unified
 from curate.training_set.holdout import groups, held_rows
 from curate.training_set.holdout.groups import BUCKETS, GroupRule, Holdout
 from curate.training_set.holdout.held_rows import CollectTask
@@ -27,6 +29,7 @@ from curate.training_set.ordering.order_copies import PlannedPool
 from curate.training_set.ordering.pool_draw import PoolDraw
 from curate.training_set.row_index import DataFile, IndexTask, PoolRows
 from curate.training_set.shuffle import GatherTask, ScatterTask
+from curate.training_set.tags import TagCounter
 
 MOST_SHARDS = 100_000  # the names of shards have five digits
 HELD = "held_rows"  # the field of the recorded draws with the number of rows that are held out
@@ -40,7 +43,8 @@ class DrawingJob:
     """The arguments that every step reads: the pools with their tokens, the data files, and where and how to work.
 
     Pools are numbered in the order of ``parts``, which is that of their names. ``tag`` is the column whose values are
-    prepended to the texts, or empty. ``holdout`` is what is held out, or None.
+    prepended to the texts, or empty; ``tag_counters`` say how its tokens are counted, by folder of scores. ``holdout``
+    is what is held out, or None.
     """
 
     out: Path
@@ -52,6 +56,7 @@ class DrawingJob:
     progress: Progress
     tag: str = ""
     holdout: Holdout | None = None
+    tag_counters: Mapping[str, TagCounter] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -71,7 +76,8 @@ class DrawingJob:
     @property
     def files(self) -> list[Path]:
         """Return the paths of all input files."""
-        return sorted({path for file in self.data_files for path in file.files})
+        counting = {path for name in self.tag_tokenizers.values() for path in token_counter.files_of(name)}
+        return sorted({path for file in self.data_files for path in file.files} | counting)
 
     @property
     def score_folders(self) -> list[str]:
@@ -89,12 +95,19 @@ class DrawingJob:
             "shard rows": self.shard_rows,
             # Left out where they are not set, so that an older folder is continued.
             **({"tag": self.tag} if self.tag else {}),
+            **({"tokenizers of tags": tokenizers} if (tokenizers := self.tag_tokenizers) else {}),
+            **({"columns": list(names)} if (names := output_names(self.data_files)) else {}),
             **({"holdout": self.holdout.share, "holdout by": self.holdout.by} if self.holdout else {}),
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
             **{f"phases of pool {p.pool.name}": [list(phase) for phase in p.phases] for p in self.parts if p.phases},
             # Whole pools are compared too: a pool with other filters or folders is another job.
             **{f"pool {row['name']}": row for row in to_json([part.pool for part in self.parts])},
         }
+
+    @property
+    def tag_tokenizers(self) -> dict[str, str]:
+        """The tokenizers that count tags, by folder of scores."""
+        return {scores: counter.tokenizer for scores, counter in self.tag_counters.items() if counter.tokenizer}
 
     def run(self, step: str, function: Callable[[T], int], tasks: Sequence[T], *, total: int) -> None:
         """Run the remaining tasks of a step on the engine; ``total`` counts those done before too."""
@@ -137,7 +150,10 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     pools = tuple(number for number, _ in enumerate(job.parts))
     absent = [file for file in job.data_files if not cells.index_path(job.folder, file.number).is_file()]
     rule, held = _held_out(job) if absent else (None, None)
-    tasks = [IndexTask(file, job.folder, job.seed, job.tag, rule, held) for file in absent]
+    tasks = [
+        IndexTask(file, job.folder, job.seed, job.tag, rule, held, job.tag_tokenizers.get(file.score_folder, ""))
+        for file in absent
+    ]
     job.run("files counted", row_index.write_index, tasks, total=len(job.data_files))
     counts = [row_index.counts(cells.index_path(job.folder, file.number)) for file in job.data_files]
     first_blocks = windows.blocks([rows for rows, _ in counts])
@@ -186,10 +202,12 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
 def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) -> None:
     """Write the copies of every data file to temporary files, and gather them into the missing shards."""
     shards = len(spans(job, draws))
+    columns = _columns_of_texts(job)
     names, edges = tuple(part.pool.name for part in job.parts), first_blocks.tolist()
     spills = [
         ScatterTask(
-            file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards, job.tag
+            *(file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards, job.tag),
+            columns,
         )
         for file in job.data_files
         if not shuffle.spill_path(job.folder, file.number).is_file()
@@ -197,7 +215,17 @@ def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) 
     job.run("files sorted into parts", shuffle.scatter, spills, total=len(job.data_files))
     job.run("shards written", shuffle.gather, missing(job, draws), total=shards)
     if job.holdout is not None:
-        _write_held(job, names)
+        _write_held(job, names, columns)
+
+
+def _columns_of_texts(job: DrawingJob) -> InputSchema:
+    """Return the columns of which the texts of the data files are made, in one schema."""
+    files = [file for file in job.data_files if of_text(file.reading)]
+    if not files:
+        return NO_COLUMNS
+    # Tasks may end in any order.
+    schemas = {schema.path: schema for schema in job.engine.run(file_schema, files)}
+    return unified([schemas[str(file.data.path)] for file in files])
 
 
 def held_files(job: DrawingJob) -> list[Path]:
@@ -208,12 +236,12 @@ def held_files(job: DrawingJob) -> list[Path]:
     return [job.out / held_rows.FOLDER / shuffle.part_name(i) for i in range(-(-total // job.shard_rows))]
 
 
-def _write_held(job: DrawingJob, names: tuple[str, ...]) -> None:
+def _write_held(job: DrawingJob, names: tuple[str, ...], columns: InputSchema) -> None:
     """Collect the held-out rows of every data file, and write them to the files of their split."""
     counts = [(file, count) for file in job.data_files if (count := held_rows.rows(job.folder, file))]
     collected = [(held_rows.collected_path(job.folder, file.number), count) for file, count in counts]
     tasks = [
-        CollectTask(file, job.folder, names, job.tag)
+        CollectTask(file, job.folder, names, job.tag, columns)
         for (file, _), (path, _) in zip(counts, collected, strict=True)
         if not path.is_file()
     ]
