@@ -4,7 +4,7 @@ In: a drawing job. Out: files. A step that finds its files does nothing, so ever
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -122,7 +122,10 @@ def planned(job: DrawingJob) -> tuple[PoolDraw, ...] | None:
     if not job.order.is_file():
         return None
     rows = cast(Mapping[str, Mapping[str, int]], artifacts.load(job.order, "drawn_rows")["draws"])
-    return tuple(PoolDraw(pool, **counts) for pool, counts in sorted(rows.items()))
+    names = [item.name for item in fields(PoolDraw) if item.name != "pool"]
+    # A record of an older version lacks the counts that came later, and that of a newer one may have more.
+    counts_of = {pool: {name: counts[name] for name in names if name in counts} for pool, counts in rows.items()}
+    return tuple(PoolDraw(pool, **counts) for pool, counts in sorted(counts_of.items()))
 
 
 def spans(job: DrawingJob, draws: Sequence[PoolDraw]) -> list[tuple[str, int, int]]:
@@ -232,7 +235,10 @@ def held_files(job: DrawingJob) -> list[Path]:
     """Return the files of the rows that are held out; none where nothing is, or where no draw is planned yet."""
     if job.holdout is None or not job.order.is_file():
         return []
-    total = cast(int, artifacts.load(job.order, "drawn_rows")[HELD])
+    record = artifacts.load(job.order, "drawn_rows")
+    if HELD not in record:
+        raise SchemaError(f"{job.order} has no field {HELD!r}: {artifacts.AGAIN}")
+    total = cast(int, record[HELD])
     return [job.out / held_rows.FOLDER / shuffle.part_name(i) for i in range(-(-total // job.shard_rows))]
 
 
