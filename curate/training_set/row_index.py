@@ -31,8 +31,9 @@ ROWS, POOLS = "rows", "pools"  # fields of an index: the rows of the file, and t
 class IndexTask:
     """A data file whose rows are to be listed in ``folder``.
 
-    ``tag`` is the column whose values are prepended to the texts, or empty. ``groups`` says how rows are held out
-    together, or is None. ``held`` is a file with the mask (``BUCKETS``,) of the buckets that are held out.
+    ``tag`` is the column whose values are prepended to the texts, or empty, and ``tokenizer`` counts them. ``groups``
+    says how rows are held out together, or is None. ``held`` is a file with the mask (``BUCKETS``,) of the buckets that
+    are held out.
     """
 
     file: DataFile
@@ -41,6 +42,7 @@ class IndexTask:
     tag: str = ""
     groups: GroupRule | None = None
     held: Path | None = None
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _tag_tokens(task: IndexTask, batch: MarkedRows) -> np.ndarray:
     values = batch.column(task.tag)
     if values is None:
         return np.zeros(batch.marks.height, dtype=np.int64)
-    return tags.tokens(tags.tags(task.tag, values, task.file.data))
+    return tags.tokens(tags.tags(task.tag, values, task.file.data), task.tokenizer)
 
 
 def _buckets(task: IndexTask, batch: MarkedRows) -> np.ndarray:

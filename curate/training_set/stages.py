@@ -4,7 +4,7 @@ In: a drawing job. Out: files. A step that finds its files does nothing, so ever
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -14,6 +14,7 @@ from curate.pool.mixture import Part
 from curate.progress import counted, reporting
 from curate.storage import artifacts
 from curate.training_set import row_index, shuffle
+from curate.training_set.columns import NO_COLUMNS, InputSchema, file_schema, of_text, unified
 from curate.training_set.drawing_job import DrawingJob
 from curate.training_set.holdout import held_rows, steps
 from curate.training_set.ordering import cells, order_copies, windows
@@ -34,7 +35,10 @@ def planned(job: DrawingJob) -> tuple[PoolDraw, ...] | None:
     if not job.order.is_file():
         return None
     rows = cast(Mapping[str, Mapping[str, int]], artifacts.load(job.order, "drawn_rows")["draws"])
-    return tuple(PoolDraw(pool, **counts) for pool, counts in sorted(rows.items()))
+    names = [item.name for item in fields(PoolDraw) if item.name != "pool"]
+    # A record of an older version lacks the counts that came later, and that of a newer one may have more.
+    counts_of = {pool: {name: counts[name] for name in names if name in counts} for pool, counts in rows.items()}
+    return tuple(PoolDraw(pool, **counts) for pool, counts in sorted(counts_of.items()))
 
 
 def spans(job: DrawingJob, draws: Sequence[PoolDraw]) -> list[tuple[str, int, int]]:
@@ -62,7 +66,10 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     pools = tuple(number for number, _ in enumerate(job.parts))
     absent = [file for file in job.data_files if not cells.index_path(job.folder, file.number).is_file()]
     rule, held = steps.chosen_groups(job) if absent else (None, None)
-    tasks = [IndexTask(file, job.folder, job.seed, job.tag, rule, held) for file in absent]
+    tasks = [
+        IndexTask(file, job.folder, job.seed, job.tag, rule, held, job.tag_tokenizers.get(file.score_folder, ""))
+        for file in absent
+    ]
     job.run("files counted", row_index.write_index, tasks, total=len(job.data_files))
     counts = [row_index.counts(cells.index_path(job.folder, file.number)) for file in job.data_files]
     first_blocks = windows.blocks([rows for rows, _ in counts])
@@ -111,10 +118,12 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
 def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) -> None:
     """Write the copies of every data file to temporary files, and gather them into the missing shards."""
     shards = len(spans(job, draws))
+    columns = _columns_of_texts(job)
     names, edges = tuple(part.pool.name for part in job.parts), first_blocks.tolist()
     spills = [
         ScatterTask(
-            file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards, job.tag
+            *(file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards, job.tag),
+            columns,
         )
         for file in job.data_files
         if not shuffle.spill_path(job.folder, file.number).is_file()
@@ -122,7 +131,17 @@ def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) 
     job.run("files sorted into parts", shuffle.scatter, spills, total=len(job.data_files))
     job.run("shards written", shuffle.gather, missing(job, draws), total=shards)
     if job.holdout is not None:
-        steps.write_held(job, names)
+        steps.write_held(job, names, columns)
+
+
+def _columns_of_texts(job: DrawingJob) -> InputSchema:
+    """Return the columns of which the texts of the data files are made, in one schema."""
+    files = [file for file in job.data_files if of_text(file.reading)]
+    if not files:
+        return NO_COLUMNS
+    # Tasks may end in any order.
+    schemas = {schema.path: schema for schema in job.engine.run(file_schema, files)}
+    return unified([schemas[str(file.data.path)] for file in files])
 
 
 def _placed(job: DrawingJob) -> bool:

@@ -8,9 +8,11 @@ from typing import cast
 
 import numpy as np
 
+from curate.errors import SchemaError
 from curate.storage import artifacts
 from curate.storage.files import replacing
 from curate.training_set import row_index, shuffle
+from curate.training_set.columns import InputSchema
 from curate.training_set.drawing_job import DrawingJob
 from curate.training_set.holdout import groups, held_rows
 from curate.training_set.holdout.groups import BUCKETS, GroupRule
@@ -43,12 +45,12 @@ def chosen_groups(job: DrawingJob) -> tuple[GroupRule | None, Path | None]:
     return rule, held
 
 
-def write_held(job: DrawingJob, names: tuple[str, ...]) -> None:
+def write_held(job: DrawingJob, names: tuple[str, ...], columns: InputSchema) -> None:
     """Collect the held-out rows of every data file, and write them to the files of their split."""
     counts = [(file, count) for file in job.data_files if (count := held_rows.rows(job.folder, file))]
     collected = [(held_rows.collected_path(job.folder, file.number), count) for file, count in counts]
     tasks = [
-        CollectTask(file, job.folder, names, job.tag)
+        CollectTask(file, job.folder, names, job.tag, columns)
         for (file, _), (path, _) in zip(counts, collected, strict=True)
         if not path.is_file()
     ]
@@ -62,5 +64,8 @@ def held_files(job: DrawingJob) -> list[Path]:
     """Return the files of the rows that are held out; none where nothing is, or where no draw is planned yet."""
     if job.holdout is None or not job.order.is_file():
         return []
-    total = cast(int, artifacts.load(job.order, "drawn_rows")[HELD])
+    record = artifacts.load(job.order, "drawn_rows")
+    if HELD not in record:
+        raise SchemaError(f"{job.order} has no field {HELD!r}: {artifacts.AGAIN}")
+    total = cast(int, record[HELD])
     return [job.out / held_rows.FOLDER / shuffle.part_name(i) for i in range(-(-total // job.shard_rows))]

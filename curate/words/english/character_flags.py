@@ -2,9 +2,10 @@
 
 In: code points. Out: one bit a property, from a table that is made once.
 
-The classes are those of ``spacy/lang/char_classes.py`` (MIT licence, copyright ExplosionAI) as of version 3.8: its
-blocks of letters, and the symbols that Unicode 11 had. The marks that do not count as words are those of datatrove
-0.10 (Apache licence 2.0).
+The classes are those of ``spacy/lang/char_classes.py`` as of version 3.8: its blocks of letters, and the symbols that
+Unicode 11 had. spaCy has the MIT licence (`LICENSE-spaCy.txt`), Copyright (C) 2016-2024 ExplosionAI GmbH, 2016 spaCy
+GmbH, 2015 Matthew Honnibal. The marks that do not count as words are those of datatrove 0.10, which has the Apache
+licence 2.0, as this project does.
 """
 
 import re
