@@ -327,7 +327,7 @@ def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | No
         capped=[cap.column for cap in options.caps],
         eligible=eligible,
     )
-    decision = rules.decide(column, rule, options.caps)
+    decision = rules.decide(column, rule, options.caps, required=eligible is not None)
     verdicts = place.resources.enter_context(decision.verdicts.reachable(place.out))
     decided = Decided(column.values, rule, replace(decision, verdicts=verdicts), options.caps)
     return RankedDecision(column, decided, advice)
