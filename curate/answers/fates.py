@@ -1,13 +1,17 @@
 """Hold why rows were kept or removed, and show it as text, a table or JSON."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import polars as pl
 
 from curate.answers.near_copies import NearCopy
 from curate.answers.score_ranks import CutEnds
 from curate.errors import amount
+
+SHOWN_CHARACTERS = 200  # of a value, such as a text that a requirement reads
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class RowFate:
 
     def record(self) -> dict[str, object]:
         """Return the row as plain values, ready for JSON."""
-        return {**asdict(self), "kept": self.kept}
+        return cast(dict[str, object], _plain({**asdict(self), "kept": self.kept}))
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,4 +145,17 @@ def is_kept(reason: str) -> bool:
 
 
 def _shown(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """Return a value as text on one line; of a long one its beginning."""
+    text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON can hold it: dates and other values as text, and numbers that are not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)

@@ -17,6 +17,7 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning.requirements import columns as requirement_columns
+from curate.pruning.requirements import missing
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import Requirement
@@ -180,7 +181,7 @@ def _requirements(folders: Folders, shards: Sequence[Shard]) -> tuple[Requiremen
 def _met(requirement: Requirement, place: RowPlace, folders: Folders, reason: str) -> RequirementResult:
     """Return whether a row meets a requirement, and the values that it reads."""
     frame = _one_row(requirement, place, folders)
-    values = {name: frame[name][0] for name in requirement.columns}
+    values = {name: value for name, value in frame.row(0, named=True).items() if name in requirement.columns}
     if requirement.regroups and len(folders.requirements) > 1:
         # Groups were formed among the rows that meet all others: the stored score alone does not tell.
         others = [text for text in folders.requirements if text != requirement.text]
@@ -203,7 +204,7 @@ def _one_row(requirement: Requirement, place: RowPlace, folders: Folders) -> pl.
     position = 0
     for batch in requirement_columns.input_batches(data, reading, requirement.inputs):
         if position + batch.height > place.row:
-            return batch[place.row - position].hstack(frame.get_columns())
+            return missing.columns(batch[place.row - position]).hstack(frame.get_columns())
         position += batch.height
     raise SchemaError(f"{data.path} has fewer rows than were scored. Score the data again")
 

@@ -98,12 +98,12 @@ class Pruned:
             )
         if self.rule is not None and self.rule.balance.how == "recall" and self.rule.budget is not None:
             lines += _shortfall(self.removal.total, self.rule.budget)
-        if self.pools is None and not self.dry_run:
+        if self.pools is None and not (self.dry_run and self.removal.total["kept"]):
             reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
             budget = None if self.rule is None else self.rule.budget
             if not self.removal.total["kept"] and budget is not None and budget.in_tokens:
                 reason = f"nothing is kept, since the first row has more tokens than {budget.flag}"
-            lines.append(f"{reason}: there is no {self.out / POOLS}")
+            lines.append(reason if self.dry_run else f"{reason}: there is no {self.out / POOLS}")
         return tuple(lines)
 
     def table(self) -> pl.DataFrame:

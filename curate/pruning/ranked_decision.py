@@ -61,7 +61,7 @@ def rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | Non
         capped=[cap.column for cap in options.caps],
         eligible=eligible,
     )
-    decision = rules.decide(column, rule, options.caps)
+    decision = rules.decide(column, rule, options.caps, required=eligible is not None)
     # Where the output is in a store, so is a copy of the verdicts: workers on other machines read them.
     verdicts = place.resources.enter_context(decision.verdicts.reachable(place.out))
     decided = Decided(column.values, rule, replace(decision, verdicts=verdicts), options.caps)

@@ -116,7 +116,7 @@ def _without_score(options: RuleOptions, shards: Sequence[Shard]) -> Rule:
     amounts = options.amounts
     if not amounts and not options.caps:
         raise SchemaError(
-            "nothing says which rows to keep. Give --by with --keep, --keep-rows or --keep-tokens; or --cap"
+            "nothing says which rows to keep. Give --require; --by with --keep, --keep-rows or --keep-tokens; or --cap"
         )
     groups = balance.parse(options.balance)
     return Unranked.of_amounts(amounts, balance=groups, recall=options.recall, seed=options.seed)

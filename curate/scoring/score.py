@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+import pyarrow as pa
+
 from curate.engines import LONG_JOB_BYTES, Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
@@ -191,7 +193,9 @@ def _token_counts(job: ScoringJob, heads: Preflight) -> TokenCounts:
         return TOKENIZER
     # A file of lines without any row has no columns, and nothing to count.
     with_rows = [head for head in heads.heads.values() if head.columns]
-    return COLUMN if with_rows and all("tokens" in head.columns for head in with_rows) else ESTIMATE
+    # A column of nulls, such as that of --columns tokens=NULL, counts nothing.
+    counted = all(not pa.types.is_null(head.columns.get(TOKENS, pa.null())) for head in with_rows)
+    return COLUMN if with_rows and counted else ESTIMATE
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:

@@ -23,7 +23,7 @@ from curate.pruning.requirements import regrouping, stored_links
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.reading import Requirements, failed_first
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement
-from curate.storage import disk_arrays
+from curate.storage import disk_arrays, s3
 from curate.tables import batches, readers
 
 LINKED = "linked"  # the folder of work files about linked rows, below that of the codes
@@ -63,7 +63,9 @@ def apply(requirements: Requirements, scores: Path, folder: Path, engine: Engine
     if regroups:
         counts = _regroup(requirements, scores, eligible, engine)
     applied = Applied(eligible, counts[1:], int(counts.sum()))
-    if applied.rows and not applied.remaining:
+    if not applied.rows:
+        raise SchemaError(f"the score files below {s3.shown(scores)} have no rows. Score data that has rows")
+    if not applied.remaining:
         raise SchemaError(_nothing_left(requirements, applied))
     return applied
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError, first_few
+from curate.pruning.requirements import missing
 from curate.tables import sql
 
 DUPLICATES = "score.duplicates"  # the score for which groups are formed again
@@ -70,7 +71,7 @@ class Requirement:
                 ``where`` names the table.
         """
         try:
-            result = frame.select(sql.expression(self.text, self.columns).alias("met"))["met"]
+            result = frame.select(missing.computed(sql.expression(self.text, self.columns)).alias("met"))["met"]
         except (pl.exceptions.PolarsError, TypeError) as error:
             raise refusal(self.text, f"does not work on {where} ({sql.problem(str(error))})") from None
         if result.dtype != pl.Boolean:
@@ -112,10 +113,19 @@ def unknown_column(text: str, name: str, columns: Sequence[str], more: str = "")
     # A dotted name that is no column was read as a field of the column before the dot.
     dotted = re.search(rf"(?<![\w.]){re.escape(name)}(?:\.\w+)+", text)
     written = dotted[0] if dotted else name
+    # SQL takes what stands in double quotes for the name of a column. Users often mean a text.
+    if f'"{name}"' in text:
+        remedy = f"Write a text in single quotes: {_quoted_text(name)}. There are {first_few(columns, near=name)}{more}"
+        return refusal(text, f"names {name!r}, which is no column", remedy)
     near = get_close_matches(written, columns, n=1, cutoff=0.6)
     guess = f"Did you mean {near[0]}? " if near else ""
     remedy = f"{guess}There are {first_few(columns, near=written)}{more}"
     return refusal(text, f"names {written!r}, which is no column", remedy)
+
+
+def _quoted_text(text: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _nodes(tree: object) -> Iterator[str]:

@@ -77,10 +77,12 @@ def propose(data: Sequence[str], *, columns: str | Mapping[str, str] = "", besid
         else advices.advise(columns_of.text_of(sampled.frame, text), facts, chat=text.chat)
     )
     seen = list(_seen(sampled, facts))
-    recipe = recipe_text.write(seen, paths, roles, scorers)
+    not_read = columns_of.not_read(sampled.frame, roles)
+    recipe = recipe_text.write(seen, paths, roles, scorers, not_read)
     # A recipe that cannot be read is our mistake, and must not reach a user.
     read_recipe.read(tomllib.loads(recipe))
     lines = [*seen, *(f"column of {role}: {of_role.name}, {of_role.why}" for role, of_role in roles.items())]
+    lines += [f"the column {name} is not read: {why}" for name, why in not_read.items()]
     lines += [f"scorer {item.scorer}: {item.why}" for item in scorers]
     record: dict[str, object] = {
         "files": len(sampled.shards),
