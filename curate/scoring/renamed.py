@@ -84,7 +84,7 @@ def split_name(spec: str) -> tuple[str, str, dict[str, open_sets.Value]]:
     """Return the scorer, the name for its columns (empty: its own), and the options that it takes.
 
     Raises:
-        SchemaError: if the name for its columns is no plain word.
+        SchemaError: if the name for its columns has other characters than letters, digits and "_".
     """
     scorer, options = open_sets.parse(spec)
     if OPTION not in options or OPTION in open_sets.option_types("scorers", scorer):
