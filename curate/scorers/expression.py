@@ -79,7 +79,7 @@ class Expression:
         except pl.exceptions.PolarsError as error:
             raise SchemaError(f"{self._where} cannot be computed: {row_expressions.detail(error)}") from None
         if not (kind.is_numeric() or kind == pl.Boolean):
-            raise SchemaError(f"{self._where} gives {kind}, which is not a number. Write a number or a comparison")
+            raise SchemaError(f"{self._where} gives {kind}, which is no number. Write a number or a comparison")
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""

@@ -87,7 +87,7 @@ def test_true_is_one_and_a_meaning_is_recorded_only_if_it_was_given(rows, tmp_pa
         ("expression:name=n,sql=score.n + 1", "reads score.n, which it makes itself"),
         ("expression:name=n,sql=tokns + 1", "no column 'tokns'; did you mean 'tokens'?"),
         ("expression:name=n,sql=score.lenght + 1", "no column 'score.lenght'; did you mean 'score.length'?"),
-        ("expression:name=n,sql=meta.url", "gives String, which is not a number"),
+        ("expression:name=n,sql=meta.url", "gives String, which is no number"),
         ("expression:name=n,sql=meta.nothing", "StructFieldNotFoundError nothing"),
         ("expression:name=n,sql=meta.likes", "is null in 8 rows, the first with id"),
         ("expression:name=n,sql=1 / (tokens - tokens)", "is inf in 40 rows"),

@@ -15,7 +15,7 @@ from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement, names_in, refusal, unknown_column
 from curate.tables.shards import Shard
 
-MOST = 1000  # requirements: codes have room for 65,535, and nobody reads a table with more reasons
+MOST = 1000  # requirements: codes have room for 65,535, and nobody reads a table of so many reasons
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> R
     names = names_in(text, every)
     if unknown := [name for name in names if name not in every]:
         raise unknown_column(text, unknown[0], every)
-    # Where both files have a column of this name, that of the score file is read.
+    # A column of both files is that of the score file, where every row has an identity.
     return Requirement(
         text,
         number,
