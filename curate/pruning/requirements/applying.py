@@ -19,7 +19,7 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import CODE, ELIGIBLE, Eligible
-from curate.pruning.requirements import regrouping, stored_links
+from curate.pruning.requirements import linked_rows, regrouping
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.reading import Requirements, failed_first
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement
@@ -104,7 +104,7 @@ def _save(eligible: Eligible, part: RequiredRows, codes: np.ndarray) -> np.ndarr
 def _regroup(requirements: Requirements, scores: Path, eligible: Eligible, engine: Engine) -> np.ndarray:
     """Apply lower bounds on ``score.duplicates`` to groups among the rows that meet all other requirements."""
     bounds = requirements.regrouping
-    linked = stored_links.read(scores, partial(_fails_any, bounds))
+    linked = linked_rows.read(scores, partial(_fails_any, bounds))
     folder = eligible.folder / LINKED
     folder.mkdir()
     _write_array(folder / IDS, linked.ids)
