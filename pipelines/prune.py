@@ -3,7 +3,7 @@
 One decision file for each score file gives the reason for each row. --require removes the rows that fail a condition.
 --by and --keep then rank the remaining rows, and keep a share of them.
 
-Example: curate prune scores/ --require 'score.length > 100' --require 'score.duplicates >= 0.25' --by score.dsir \\
+Example: curate prune scores/ --require 'score.length > 100' --require 'score.duplicates >= 0.25' --by score.dsir
 --keep 0.3 --out kept/
 """
 
