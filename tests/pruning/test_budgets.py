@@ -303,3 +303,10 @@ def test_a_budget_without_a_score_keeps_rows_at_random(tmp_path, cli):
     assert "--rule top ranks rows by a score. Give --by" in line
     line = one_line(cli("prune", scores, "--out", tmp_path / "other"))
     assert "nothing says which rows to keep" in line
+
+
+def test_strata_of_rows_that_are_all_capped_are_one_line(tmp_path, cli):
+    scores = folder(tmp_path / "scores", rows(40).with_columns(tokens=pl.lit(10)))
+    words = ("--by", "score.x", "--rule", "stratified", "--keep", 1, "--cap", "source=9tokens")
+    line = one_line(cli("prune", scores, *words, "--out", tmp_path / "kept"))
+    assert "--keep asks for 40 rows, and --cap leaves 0. Either lower --keep or raise a --cap" in line
