@@ -17,15 +17,18 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.pruning import decisions, removal_table, rule_options, rules, source_guard
+from curate.pruning import decisions, in_memory, removal_table, rule_options, rules, source_guard
 from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning.budgets import capped_inputs
+from curate.pruning.budgets.capped_inputs import CappedInput
 from curate.pruning.columns import first_reading
 from curate.pruning.columns.score_column import ScoreColumn
 from curate.pruning.decisions import POOLS, Decided, Fate
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import Eligible
+from curate.pruning.in_memory import ScoresToPrune
 from curate.pruning.kept_rows import job as kept_rows
-from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
+from curate.pruning.make_pools import Pools, pools_of_sources
 from curate.pruning.pruned import Pruned
 from curate.pruning.removal_report import examples, page
 from curate.pruning.requirements import applying
@@ -42,11 +45,12 @@ from curate.tables.shards import Shard
 
 DUPLICATES = "score.duplicates"  # the score whose removals are compared again
 WORK = "pruning"  # the folder of work files below the bookkeeping of the output
+DECIDED = "decided"  # the folder of decisions below that of work files, where there is no output folder
 
 
 def prune(
-    scores: Folder,
-    out: str | Path,
+    scores: ScoresToPrune,
+    out: str | Path | None = None,
     *,
     require: Sequence[str] = (),
     by: str = "",
@@ -74,10 +78,15 @@ def prune(
     take_over: bool = False,
     progress: Progress = silent,
 ) -> Pruned:
-    """Decide every row below ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
+    """Decide every row of ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
+
+    Without ``out``, nothing stays on disk: ``decisions()`` of the result has every row's fate, and ``table()`` and
+    ``removal`` what each source loses. They equal what a call with ``out`` writes, but duplicates are not compared
+    again.
 
     Args:
-        scores: the result of `score`, or its folder.
+        scores: the result of `score`, or its folder; or, without ``out``, a polars, pandas or pyarrow table with the
+            columns of score files. A table does not record what a high score means, so that ``meaning`` must say it.
         out: a folder for the decisions, ``removal.parquet`` and ``removal.md`` (rows and tokens of each source and
             reason), and ``pools.json``, which has one pool for each source with what is kept.
         require: conditions in SQL that every kept row meets, such as ``score.length > 100``. They may name columns of
@@ -134,7 +143,6 @@ def prune(
             requirement cannot be used, or no row meets all of them.
         SourceNearlyGone: if a source loses too much; nothing is written then.
     """
-    scores, out = folder(scores), Path(out)
     options = RuleOptions(
         by=by,
         keep=keep,
@@ -151,81 +159,47 @@ def prune(
         keep_tokens=keep_tokens,
         cap=cap,
     )
-    ranks = _ranks(options, required=bool(require))
-    if not 0 <= max_source_removal <= 1:
-        raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
-    shards = scored.score_files(scores, partial=partial)
-    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
-    scored.check_inputs(scores)
-    # A missing input is noticed before the decisions of an earlier call are removed.
-    verifies = by == DUPLICATES and verify > 0
-    if materialize:
-        pairs = scored.with_inputs(scores, scored.inputs(scores), partial=partial)
-        kept_rows.data_format([data for _, data in pairs], format_name)
-    elif verifies:
-        scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=partial)
-    _check_out(scores, shards, out)
-    required = requirement_reading.read(tuple(require), scores, shards, partial=partial)
-    left_out = scored.left_out(scores)
+    call = PruneCall(
+        options=options,
+        require=tuple(require),
+        max_source_removal=max_source_removal,
+        verify=verify,
+        materialize=materialize,
+        format_name=format_name,
+        partial=partial,
+        dry_run=dry_run,
+        shard_rows=shard_rows,
+        engine=engine or Local(),
+        take_over=take_over,
+        progress=progress,
+        in_memory=in_memory.is_table(scores),
+    )
+    with in_memory.score_folder(scores) as score_folder:
+        return _prune(score_folder, None if out is None else Path(out), call)
 
-    with _workplace(out, engine or Local(), dry_run=dry_run, take_over=take_over, progress=progress) as place:
-        # 1. Find the rows that meet all requirements.
-        eligible = _eligible(required, scores, place)
-        # 2. Rank them, and decide by their order which are kept.
-        ranking = _rank(shards, options, eligible, place) if ranks else None
-        # 3. Stop before anything is written if the ranking nearly empties a source.
-        if ranking is not None and max_source_removal < 1:
-            _guard(ranking, eligible, max_source_removal)
-        # 4. Write the decision of every row.
-        if not dry_run:
-            completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-            scored.save_decided(out, shards, _arguments(scores, required, ranking, options), place.engine)
-            decisions.remove_earlier(out)
-        fate = _fate(required, eligible, ranking)
-        score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
-        ranked_rows = 0 if ranking is None else ranking.column.rows
-        with reporting(progress):
-            counts = decisions.decide_files(score_files, fate, ranked_rows, None if dry_run else out, place.engine)
-        shown = examples.examples(counts.places, scores, shards, fate.reasons, fate.deciding_columns, place.engine)
-        removal = replace(decisions.removal(counts, fate, shown), tokens_noun=scored.tokens_noun([scores]))
-        pruned = Pruned(
-            out,
-            None if ranking is None else ranking.decided.rule,
-            removal,
-            None if ranking is None else ranking.advice,
-            by=by,
-            left_out=left_out,
-            notes=required.warnings(),
-            dry_run=dry_run,
-        )
-        if dry_run:
-            return pruned
-        page.save(removal, out)
-        # 5. Write what other jobs read: kept rows and pools.
-        if verifies:
-            verified = compare_again.sampled(
-                scores, out, by, count=verify, seed=seed, engine=place.engine, partial=partial
-            )
-            pruned = replace(pruned, verified=verified)
-        if materialize:
-            kept_rows.write_kept(
-                scores,
-                out,
-                format_name=format_name,
-                command=_command(scores, require, options, format_name, shard_rows),
-                shard_rows=shard_rows,
-                engine=place.engine,
-                progress=progress,
-                partial_scores=partial,
-            )
-            # What was written is right only if the inputs stayed the same while they were read.
-            scored.check_inputs(scores)
-        # Last: where there is a pools.json, all that it stands for is in place.
-        pools = _pools(scores, out, required.texts, ranking, options, removal.by_source, partial)
-        if pools is not None:
-            pools.save(out / POOLS)
-        completion.end(out, scored.PRUNE_STEP)
-    return replace(pruned, pools=pools)
+
+@dataclass(frozen=True)
+class PruneCall:
+    """The arguments of a call of `prune`, without the scores and the output folder. ``in_memory``: of a table."""
+
+    options: RuleOptions
+    require: tuple[str, ...]
+    max_source_removal: float
+    verify: int
+    materialize: bool
+    format_name: str
+    partial: bool
+    dry_run: bool
+    shard_rows: int
+    engine: Engine
+    take_over: bool
+    progress: Progress
+    in_memory: bool
+
+    @property
+    def verifies(self) -> bool:
+        """Return whether a sample of the removed duplicates is compared again."""
+        return self.options.by == DUPLICATES and self.verify > 0
 
 
 @dataclass(frozen=True)
@@ -250,10 +224,117 @@ class RankedDecision:
     advice: RuleAdvice | None
 
 
+def _prune(scores: Path, out: Path | None, call: PruneCall) -> Pruned:
+    """Decide the rows of a folder of scores; write the decisions unless ``out`` is None."""
+    options = call.options
+    ranks = _ranks(options, required=bool(call.require))
+    shards, required = _read_scores(scores, out, call)
+    capped = capped_inputs.read(options.caps, scores, shards, partial=call.partial)
+    left_out = scored.left_out(scores)
+
+    written = None if call.dry_run else out
+    with _workplace(written, call) as place:
+        # 1. Find the rows that meet all requirements.
+        eligible = _eligible(required, scores, place)
+        # 2. Rank them, and decide by their order which are kept.
+        ranking = _rank(shards, options, eligible, place, capped) if ranks else None
+        # 3. Stop before anything is written if the ranking nearly empties a source.
+        if ranking is not None and call.max_source_removal < 1:
+            _guard(ranking, eligible, call.max_source_removal)
+        # 4. Write the decision of every row.
+        if written is not None:
+            completion.begin(written, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=call.partial)
+            scored.save_decided(written, shards, _arguments(scores, required, ranking, options), place.engine)
+            decisions.remove_earlier(written)
+        fate = _fate(required, eligible, ranking)
+        score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
+        ranked_rows = 0 if ranking is None else ranking.column.rows
+        # A dry run with an output folder only counts. Without one, the decisions are read back from work files.
+        decision_folder = place.folder / DECIDED if out is None else written
+        with reporting(call.progress):
+            counts = decisions.decide_files(score_files, fate, ranked_rows, decision_folder, place.engine)
+        shown = examples.examples(counts.places, scores, shards, fate.reasons, fate.deciding_columns, place.engine)
+        removal = replace(decisions.removal(counts, fate, shown), tokens_noun=scored.tokens_noun([scores]))
+        pruned = Pruned(
+            out,
+            None if ranking is None else ranking.decided.rule,
+            removal,
+            None if ranking is None else ranking.advice,
+            by=options.by,
+            left_out=left_out,
+            notes=required.warnings(),
+            dry_run=call.dry_run,
+            decided=in_memory.decisions(place.folder / DECIDED) if out is None else None,
+        )
+        if written is None:
+            return pruned
+        page.save(removal, written)
+        # 5. Write what other jobs read: kept rows and pools.
+        return _write_for_later_jobs(pruned, scores, written, call, ranking, place.engine)
+
+
+def _read_scores(scores: Path, out: Path | None, call: PruneCall) -> tuple[tuple[Shard, ...], Requirements]:
+    """Return the score files and the requirements, after all checks that need no work."""
+    if not 0 <= call.max_source_removal <= 1:
+        raise SchemaError(f"--max-source-removal {call.max_source_removal:g} must lie in [0, 1]")
+    shards = scored.score_files(scores, partial=call.partial)
+    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
+    scored.check_inputs(scores)
+    # A missing input is noticed before the decisions of an earlier call are removed.
+    if call.materialize:
+        if out is None:
+            raise SchemaError("materialize=True writes the kept rows to OUT/rows. Give out")
+        pairs = scored.with_inputs(scores, scored.inputs(scores), partial=call.partial)
+        kept_rows.data_format([data for _, data in pairs], call.format_name)
+    elif call.verifies and out is not None:
+        scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=call.partial)
+    if out is not None and not call.in_memory:
+        _check_out(scores, shards, out)
+    required = requirement_reading.read(call.require, scores, shards, partial=call.partial)
+    if call.in_memory:
+        in_memory.check(required, out)
+    return shards, required
+
+
+def _write_for_later_jobs(
+    pruned: Pruned, scores: Path, out: Path, call: PruneCall, ranking: RankedDecision | None, engine: Engine
+) -> Pruned:
+    """Compare removed duplicates again, write the kept rows and pools.json, and end the job."""
+    options, removal = call.options, pruned.removal
+    if call.verifies:
+        verified = compare_again.sampled(
+            scores, out, options.by, count=call.verify, seed=options.seed, engine=engine, partial=call.partial
+        )
+        pruned = replace(pruned, verified=verified)
+    if call.materialize:
+        kept_rows.write_kept(
+            scores,
+            out,
+            format_name=call.format_name,
+            command=_command(scores, call.require, options, call.format_name, call.shard_rows),
+            shard_rows=call.shard_rows,
+            engine=engine,
+            progress=call.progress,
+            partial_scores=call.partial,
+        )
+        # What was written is right only if the inputs stayed the same while they were read.
+        scored.check_inputs(scores)
+    # Last: where there is a pools.json, all that it stands for is in place.
+    pools = _pools(scores, out, removal.requirements, ranking, options, removal.by_source, call.partial)
+    if pools is not None:
+        pools.save(out / POOLS)
+    completion.end(out, scored.PRUNE_STEP)
+    return replace(pruned, pools=pools)
+
+
 @contextmanager
-def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, progress: Progress) -> Iterator[Workplace]:
-    """Hold the output folder and the workers. A dry run leaves the folder alone, even if another job writes in it."""
-    if dry_run:
+def _workplace(out: Path | None, call: PruneCall) -> Iterator[Workplace]:
+    """Hold the output folder and the workers.
+
+    Where nothing is written (``out`` None), the folder is left alone, even if another job writes in it.
+    """
+    engine = call.engine
+    if out is None:
         with _work_files("") as place, engine.session(folders=(place,)) as session, ExitStack() as resources:
             yield Workplace(session, place, place, resources)
         return
@@ -262,7 +343,7 @@ def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, pro
     # The lock is a file in the output folder, so it comes after all that may refuse that folder. There is one set of
     # workers for all readings: starting them takes seconds.
     with (
-        lock.held(out, "prune", take_over=take_over, progress=progress),
+        lock.held(out, "prune", take_over=call.take_over, progress=call.progress),
         _work_files(folder) as place,
         engine.session(folders=(out,)) as session,
         ExitStack() as resources,
@@ -311,7 +392,13 @@ def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligibl
     return applying.apply(required, scores, folder, place.engine).eligible
 
 
-def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
+def _rank(
+    shards: Sequence[Shard],
+    options: RuleOptions,
+    eligible: Eligible | None,
+    place: Workplace,
+    capped: Sequence[CappedInput],
+) -> RankedDecision:
     """Read the score of all rows that meet the requirements, and decide which are kept."""
     advice, rule = rule_options.choose(options, shards, place.engine)
     folder = place.folder / "ranking"
@@ -326,6 +413,7 @@ def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | No
         complexity=rule.balance.how == "dbp",
         capped=[cap.column for cap in options.caps],
         eligible=eligible,
+        capped_inputs=capped,
     )
     decision = rules.decide(column, rule, options.caps)
     verdicts = place.resources.enter_context(decision.verdicts.reachable(place.out))
