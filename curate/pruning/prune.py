@@ -14,29 +14,34 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.pruning import decisions, ranked_decision, recorded_options, removal_table, source_guard
+from curate.pruning import decisions, in_memory, removal_table, source_guard
+from curate.pruning.budgets import capped_inputs
 from curate.pruning.decisions import POOLS, Fate
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import Eligible
+from curate.pruning.in_memory import ScoresToPrune
 from curate.pruning.kept_rows import job as kept_rows
-from curate.pruning.make_pools import Folder, folder
 from curate.pruning.pruned import Pruned
 from curate.pruning.removal_report import examples, page
 from curate.pruning.requirements import applying
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.reading import Requirements
-from curate.pruning.requirements.requirement import DUPLICATES
 from curate.pruning.rule_options import RuleOptions
-from curate.pruning.workplace import Workplace, workplace
+from curate.pruning.steps import ranked_decision, recorded_options
+from curate.pruning.steps.prune_call import PruneCall
+from curate.pruning.steps.ranked_decision import RankedDecision
+from curate.pruning.steps.workplace import Workplace, workplace
 from curate.storage import completion, files
 from curate.storage.locks import lock
 from curate.tables import out_folder, scored, writer
 from curate.tables.shards import Shard
 
+DECIDED = "decided"  # the folder of decisions below that of work files, where there is no output folder
+
 
 def prune(
-    scores: Folder,
-    out: str | Path,
+    scores: ScoresToPrune,
+    out: str | Path | None = None,
     *,
     require: Sequence[str] = (),
     by: str = "",
@@ -64,10 +69,15 @@ def prune(
     take_over: bool = False,
     progress: Progress = silent,
 ) -> Pruned:
-    """Decide every row below ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
+    """Decide every row of ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
+
+    Without ``out``, nothing stays on disk: ``decisions()`` of the result has every row's fate, and ``table()`` and
+    ``removal`` what each source loses. They equal what a call with ``out`` writes, but duplicates are not compared
+    again.
 
     Args:
-        scores: the result of `score`, or its folder.
+        scores: the result of `score`, or its folder; or, without ``out``, a polars, pandas or pyarrow table with the
+            columns of score files. A table does not record what a high score means, so that ``meaning`` must say it.
         out: a folder for the decisions, ``removal.parquet`` and ``removal.md`` (rows and tokens of each source and
             reason), and ``pools.json``, which has one pool for each source with what is kept.
         require: conditions in SQL that every kept row meets, such as ``score.length > 100``. They may name columns of
@@ -124,7 +134,6 @@ def prune(
             requirement cannot be used, or no row meets all of them.
         SourceNearlyGone: if a source loses too much; nothing is written then.
     """
-    scores, out = folder(scores), Path(out)
     options = RuleOptions(
         by=by,
         keep=keep,
@@ -141,43 +150,56 @@ def prune(
         keep_tokens=keep_tokens,
         cap=cap,
     )
-    is_ranked = ranked_decision.is_needed(options, required=bool(require))
-    if not 0 <= max_source_removal <= 1:
-        raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
-    shards = scored.score_files(scores, partial=partial)
-    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
-    scored.check_inputs(scores)
-    # A missing input is noticed before the decisions of an earlier call are removed.
-    verifies = by == DUPLICATES and verify > 0
-    if materialize:
-        pairs = scored.with_inputs(scores, scored.inputs(scores), partial=partial)
-        kept_rows.data_format([data for _, data in pairs], format_name)
-    elif verifies:
-        scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=partial)
-    _check_out(scores, shards, out)
-    required = requirement_reading.read(tuple(require), scores, shards, partial=partial)
+    call = PruneCall(
+        options=options,
+        require=tuple(require),
+        max_source_removal=max_source_removal,
+        verify=verify,
+        materialize=materialize,
+        format_name=format_name,
+        partial=partial,
+        dry_run=dry_run,
+        shard_rows=shard_rows,
+        engine=engine or Local(),
+        take_over=take_over,
+        progress=progress,
+        in_memory=in_memory.is_table(scores),
+    )
+    with in_memory.score_folder(scores) as score_folder:
+        return _prune(score_folder, None if out is None else Path(out), call)
+
+
+def _prune(scores: Path, out: Path | None, call: PruneCall) -> Pruned:
+    """Decide the rows of a folder of scores; write the decisions unless ``out`` is None."""
+    options = call.options
+    is_ranked = ranked_decision.is_needed(options, required=bool(call.require))
+    shards, required = _read_scores(scores, out, call)
+    capped = capped_inputs.read(options.caps, scores, shards, partial=call.partial)
     left_out = scored.left_out(scores)
 
-    with workplace(out, engine or Local(), dry_run=dry_run, take_over=take_over, progress=progress) as place:
+    written = None if call.dry_run else out
+    with workplace(written, call) as place:
         # 1. Find the rows that meet all requirements.
         eligible = _eligible(required, scores, place)
         # 2. Rank them, and decide by their order which are kept.
-        ranking = ranked_decision.rank(shards, options, eligible, place) if is_ranked else None
+        ranking = ranked_decision.rank(shards, options, eligible, place, capped) if is_ranked else None
         # 3. Stop before anything is written if the ranking nearly empties a source.
-        if ranking is not None and max_source_removal < 1:
-            ranked_decision.guard_sources(ranking, eligible, max_source_removal)
+        if ranking is not None and call.max_source_removal < 1:
+            ranked_decision.guard_sources(ranking, eligible, call.max_source_removal)
         # 4. Write the decision of every row.
-        if not dry_run:
-            completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
+        if written is not None:
+            completion.begin(written, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=call.partial)
             arguments = recorded_options.arguments(scores, required, ranking, options)
-            scored.save_decided(out, shards, arguments, place.engine)
-            decisions.remove_earlier(out)
+            scored.save_decided(written, shards, arguments, place.engine)
+            decisions.remove_earlier(written)
         columns = tuple(requirement.columns for requirement in required.each)
         fate = Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
         score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
         ranked_rows = 0 if ranking is None else ranking.column.rows
-        with reporting(progress):
-            counts = decisions.decide_files(score_files, fate, ranked_rows, None if dry_run else out, place.engine)
+        # A dry run with an output folder only counts. Without one, the decisions are read back from work files.
+        decision_folder = place.work_files / DECIDED if out is None else written
+        with reporting(call.progress):
+            counts = decisions.decide_files(score_files, fate, ranked_rows, decision_folder, place.engine)
         shown = examples.examples(counts.places, scores, shards, fate.reasons, fate.deciding_columns, place.engine)
         removal = replace(decisions.removal(counts, fate, shown), tokens_noun=scored.tokens_noun([scores]))
         pruned = Pruned(
@@ -185,38 +207,70 @@ def prune(
             None if ranking is None else ranking.decided.rule,
             removal,
             None if ranking is None else ranking.advice,
-            by=by,
+            by=options.by,
             left_out=left_out,
             notes=required.warnings(),
-            dry_run=dry_run,
+            dry_run=call.dry_run,
+            decided=in_memory.decisions(place.work_files / DECIDED) if out is None else None,
         )
-        if dry_run:
+        if written is None:
             return pruned
-        page.save(removal, out)
+        page.save(removal, written)
         # 5. Write what other jobs read: kept rows and pools.
-        if verifies:
-            verified = compare_again.sampled(
-                scores, out, by, count=verify, seed=seed, engine=place.engine, partial=partial
-            )
-            pruned = replace(pruned, verified=verified)
-        if materialize:
-            kept_rows.write_kept(
-                scores,
-                out,
-                format_name=format_name,
-                command=recorded_options.command(scores, require, options, format_name, shard_rows),
-                shard_rows=shard_rows,
-                engine=place.engine,
-                progress=progress,
-                partial_scores=partial,
-            )
-            # What was written is right only if the inputs stayed the same while they were read.
-            scored.check_inputs(scores)
-        # Last: where there is a pools.json, all that it stands for is in place.
-        pools = recorded_options.pools(scores, out, required.texts, ranking, options, removal.by_source, partial)
-        if pools is not None:
-            pools.save(out / POOLS)
-        completion.end(out, scored.PRUNE_STEP)
+        return _write_for_later_jobs(pruned, scores, written, call, ranking, place.engine)
+
+
+def _read_scores(scores: Path, out: Path | None, call: PruneCall) -> tuple[tuple[Shard, ...], Requirements]:
+    """Return the score files and the requirements, after all checks that need no work."""
+    if not 0 <= call.max_source_removal <= 1:
+        raise SchemaError(f"--max-source-removal {call.max_source_removal:g} must lie in [0, 1]")
+    shards = scored.score_files(scores, partial=call.partial)
+    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
+    scored.check_inputs(scores)
+    # A missing input is noticed before the decisions of an earlier call are removed.
+    if call.materialize:
+        if out is None:
+            raise SchemaError("materialize=True writes the kept rows to OUT/rows. Give out")
+        pairs = scored.with_inputs(scores, scored.inputs(scores), partial=call.partial)
+        kept_rows.data_format([data for _, data in pairs], call.format_name)
+    elif call.verifies and out is not None:
+        scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=call.partial)
+    if out is not None and not call.in_memory:
+        _check_out(scores, shards, out)
+    required = requirement_reading.read(call.require, scores, shards, partial=call.partial)
+    if call.in_memory:
+        in_memory.check(required, out)
+    return shards, required
+
+
+def _write_for_later_jobs(
+    pruned: Pruned, scores: Path, out: Path, call: PruneCall, ranking: RankedDecision | None, engine: Engine
+) -> Pruned:
+    """Compare removed duplicates again, write the kept rows and pools.json, and end the job."""
+    options, removal = call.options, pruned.removal
+    if call.verifies:
+        verified = compare_again.sampled(
+            scores, out, options.by, count=call.verify, seed=options.seed, engine=engine, partial=call.partial
+        )
+        pruned = replace(pruned, verified=verified)
+    if call.materialize:
+        kept_rows.write_kept(
+            scores,
+            out,
+            format_name=call.format_name,
+            command=recorded_options.command(scores, call.require, options, call.format_name, call.shard_rows),
+            shard_rows=call.shard_rows,
+            engine=engine,
+            progress=call.progress,
+            partial_scores=call.partial,
+        )
+        # What was written is right only if the inputs stayed the same while they were read.
+        scored.check_inputs(scores)
+    # Last: where there is a pools.json, all that it stands for is in place.
+    pools = recorded_options.pools(scores, out, removal.requirements, ranking, options, removal.by_source, call.partial)
+    if pools is not None:
+        pools.save(out / POOLS)
+    completion.end(out, scored.PRUNE_STEP)
     return replace(pruned, pools=pools)
 
 

@@ -44,7 +44,7 @@ class RequiredRows:
         Raises:
             SchemaError: if a column is missing, or the input has other rows than were scored.
         """
-        frames = self._beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
+        frames = self.beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
         yield from map(missing.columns, frames)
 
     def identities(self) -> Iterator[pl.DataFrame]:
@@ -54,7 +54,12 @@ class RequiredRows:
     def _scored(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         return scored.light_batches(self.rows, columns, ())
 
-    def _beside_inputs(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def beside_inputs(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield columns of the score file beside columns of the input, as they are, batch by batch.
+
+        Raises:
+            SchemaError: as for `frames`.
+        """
         assert self.data is not None
         # Counts of tokens are read in any case: without a column a batch would have no rows.
         scores = batches.batches(self.rows.shard, scored_columns, identity=("tokens",))
@@ -110,7 +115,7 @@ def required_rows(
         cut = [rows for shard in shards for rows in row_ranges(shard)]
         return tuple(RequiredRows(number, rows) for number, rows in enumerate(cut))
     reading = scored.reading(scores)
-    remedy = "leave out requirements that name columns of the inputs"
+    remedy = "name no column of the inputs in --require and --cap"
     pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=remedy, partial=partial)
     return tuple(
         RequiredRows(number, RowRange(shard), data, line_losses.aligned(reading, scores, data))

@@ -60,6 +60,7 @@ class ScoreJobForm(TypedDict, total=False):
     batch_rows: Required[Annotated[int, Meta(gt=0, le=2**31)]]
     formats: dict[str, Annotated[int, Meta(ge=0, le=2**31)]]
     dtype: str
+    carry: dict[Filled, Filled]
     tokens: Literal["column", "tokenizer", "estimate"]
     targets: dict[str, str]
     scorer_files: dict[str, str]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.engines import Engine
-from curate.progress import Progress
+from curate.pruning.steps.prune_call import PruneCall
 from curate.storage import disk_errors, files, manifest, s3
 from curate.storage.locks import lock
 from curate.storage.scratch import scratch_folder
@@ -37,16 +37,16 @@ class Workplace:
 
 
 @contextmanager
-def workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, progress: Progress) -> Iterator[Workplace]:
+def workplace(out: Path | None, call: PruneCall) -> Iterator[Workplace]:
     """Hold the output folder and the workers until the pruning ends.
 
-    A dry run leaves the output folder alone, even if another job writes in it. It works in the system's temporary
-    folder.
+    Where nothing is written (``out`` None), no folder is held, and work files are in the system's temporary folder.
 
     Raises:
         FolderBusy: if another job writes in ``out``.
     """
-    if dry_run:
+    engine = call.engine
+    if out is None:
         with _work_files("") as folder, engine.session(folders=(folder,)) as session, ExitStack() as resources:
             yield Workplace(session, folder, folder, resources)
         return
@@ -55,7 +55,7 @@ def workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, prog
     # The lock is a file in the output folder, so it comes after all that may refuse that folder. There is one set of
     # workers for all readings: starting them takes seconds.
     with (
-        lock.held(out, "prune", take_over=take_over, progress=progress),
+        lock.held(out, "prune", take_over=call.take_over, progress=call.progress),
         _work_files(wanted) as folder,
         engine.session(folders=(out,)) as session,
         ExitStack() as resources,

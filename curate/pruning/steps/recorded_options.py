@@ -10,10 +10,10 @@ from pathlib import Path
 import polars as pl
 
 from curate.pruning.make_pools import Pools, pools_of_sources
-from curate.pruning.ranked_decision import RankedDecision
 from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import DROPPED
+from curate.pruning.steps.ranked_decision import RankedDecision
 from curate.storage import artifacts
 from curate.tables import scored, writer
 from curate.tables.data_set import card

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from curate.errors import SchemaError
 from curate.pruning import decisions, rule_options, rules, source_guard
 from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning.budgets.capped_inputs import CappedInput
 from curate.pruning.columns import first_reading
 from curate.pruning.columns.score_column import ScoreColumn
 from curate.pruning.decisions import Decided
 from curate.pruning.eligible import Eligible
 from curate.pruning.rule_options import RuleOptions
-from curate.pruning.workplace import Workplace
+from curate.pruning.steps.workplace import Workplace
 from curate.tables.shards import Shard
 
 RANKING = "ranking"  # the folder of work files of the ranked decision
@@ -47,8 +48,17 @@ def is_needed(options: RuleOptions, *, required: bool) -> bool:
     return False
 
 
-def rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
-    """Read the score of all rows that meet the requirements, and decide which are kept."""
+def rank(
+    shards: Sequence[Shard],
+    options: RuleOptions,
+    eligible: Eligible | None,
+    place: Workplace,
+    capped: Sequence[CappedInput] = (),
+) -> RankedDecision:
+    """Read the score of all rows that meet the requirements, and decide which are kept.
+
+    ``capped`` are the columns of the inputs that caps read.
+    """
     advice, rule = rule_options.choose(options, shards, place.engine)
     column = first_reading.look(
         shards,
@@ -60,6 +70,7 @@ def rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | Non
         complexity=rule.balance.how == "dbp",
         capped=[cap.column for cap in options.caps],
         eligible=eligible,
+        capped_inputs=capped,
     )
     decision = rules.decide(column, rule, options.caps, required=eligible is not None)
     # Where the output is in a store, so is a copy of the verdicts: workers on other machines read them.
