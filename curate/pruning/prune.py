@@ -14,7 +14,7 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.pruning import decisions, in_memory, removal_table, source_guard
+from curate.pruning import decisions, in_memory, removal_table, rule_options, source_guard
 from curate.pruning.budgets import capped_inputs
 from curate.pruning.decisions import POOLS, Fate
 from curate.pruning.duplicate_check import compare_again
@@ -172,7 +172,7 @@ def prune(
 def _prune(scores: Path, out: Path | None, call: PruneCall) -> Pruned:
     """Decide the rows of a folder of scores; write the decisions unless ``out`` is None."""
     options = call.options
-    is_ranked = ranked_decision.is_needed(options, required=bool(call.require))
+    is_ranked = rule_options.is_ranked(options, required=bool(call.require))
     shards, required = _read_scores(scores, out, call)
     capped = capped_inputs.read(options.caps, scores, shards, partial=call.partial)
     left_out = scored.left_out(scores)

@@ -19,7 +19,7 @@ from curate.storage.locks import lock
 from curate.tables.data_set import card
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set.draw import STEP, TrainingSet, check_apart, draw
-from curate.training_set.holdout.groups import Holdout
+from curate.training_set.holdout import groups
 from curate.training_set.set_card import save_card
 
 __all__ = ["TrainingSet", "materialize"]
@@ -84,8 +84,7 @@ def materialize(
         pools = tuple(pools)
     planned = _plan_or_pools(plan)
     mixture = _mixture(planned, pools, budget)
-    if holdout_by and holdout is None:
-        raise SchemaError(f"--holdout-by {holdout_by} needs --holdout, the share of the tokens to set aside")
+    held_out = groups.holdout(holdout, holdout_by)
     check_apart(out, [part.pool for part in mixture.parts])
     with lock.held(out, "materialize", take_over=take_over, progress=progress):
         training_set = draw(
@@ -98,7 +97,7 @@ def materialize(
             partial=partial,
             progress=progress,
             tag=tag,
-            holdout=None if holdout is None else Holdout(holdout, holdout_by),
+            holdout=held_out,
         )
         paths = {"plan": _path(plan), "pools": _path(pools)}
         # The files behind the pools were hashed while they were drawn from; what is in memory is hashed here.

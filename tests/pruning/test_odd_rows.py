@@ -9,6 +9,7 @@ from score_folders import score_folder
 
 from curate.pruning.requirements import missing
 from curate.scoring.score import score
+from curate.tables import sql
 
 NAN = float("nan")
 
@@ -43,7 +44,8 @@ def test_what_cannot_be_computed_is_missing(condition, met):
     clean = missing.columns(frame)
     assert clean.schema == frame.schema
     assert missing.columns(clean) is clean
-    assert clean.select(missing.computed(pl.sql_expr(condition))).to_series().to_list() == met
+    expression = sql.row_expression(sql.WrittenSql(condition, "--require", "Change it"), frame.columns)
+    assert expression.values(frame.select(expression.columns)).to_list() == met
 
 
 def conversations():

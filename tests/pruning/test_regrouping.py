@@ -192,8 +192,13 @@ def test_a_mixed_condition_is_applied_plainly_with_a_warning(folder, tmp_path):
 def test_missing_links_are_one_line(folder, tmp_path):
     shutil.copytree(folder / "scores", tmp_path / "scores")
     next((tmp_path / "scores" / "_curate" / "duplicates" / "links").glob("*.npz")).unlink()
-    with pytest.raises(SchemaError, match="is missing .* with --scorer duplicates, or prune twice"):
+    with pytest.raises(SchemaError, match="is missing.* with --scorer duplicates, or prune twice"):
         prune(tmp_path / "scores", tmp_path / "kept", require=["score.duplicates >= 0.25", "score.length > 5"])
     assert not tree(tmp_path / "kept")
+    (tmp_path / "scores" / "_curate" / "duplicates" / "finished.npz").unlink()
+    with pytest.raises(
+        SchemaError, match="has no links .* the scorer duplicates too, and let it finish, or prune twice"
+    ):
+        prune(tmp_path / "scores", tmp_path / "kept", require=["score.duplicates >= 0.25", "score.length > 5"])
     # Alone, the condition needs no links.
     assert prune(tmp_path / "scores", tmp_path / "kept", require=["score.duplicates >= 0.25"]).removal.total["kept"]

@@ -12,7 +12,6 @@ from pathlib import Path
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.pruning.requirements import missing
 from curate.tables import batches, readers, scored
 from curate.tables.reading import Reading
 from curate.tables.row_ranges import RowRange, row_ranges
@@ -39,13 +38,12 @@ class RequiredRows:
         return str(self.rows)
 
     def frames(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Yield the named columns of the score file and of the input, batch by batch. NaN becomes null.
+        """Yield the named columns of the score file and of the input, batch by batch.
 
         Raises:
             SchemaError: if a column is missing, or the input has other rows than were scored.
         """
-        frames = self.beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
-        yield from map(missing.columns, frames)
+        return self.beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
 
     def identities(self) -> Iterator[pl.DataFrame]:
         """Yield the ids of the rows, batch by batch."""

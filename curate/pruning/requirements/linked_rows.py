@@ -10,13 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from curate.errors import SchemaError
-from curate.storage import files, manifest, s3
-from curate.streaming.near_duplicates.finished import LINKS_OF_PART, RECORD, recorded_settings
-from curate.streaming.near_duplicates.signatures import SIGNATURES
-from curate.tables.corpus import array_files
-
-SCORER = "duplicates"  # the folder of its corpus has this name
-REMEDY = "score the data again with --scorer duplicates"
+from curate.streaming import near_duplicates
 
 
 @dataclass(frozen=True)
@@ -48,58 +42,30 @@ def read(scores: Path, merging: Callable[[np.ndarray], np.ndarray]) -> LinkedRow
     Raises:
         SchemaError: if the links are missing, or the scorer did not come to its end.
     """
-    folder = scores / manifest.FOLDER / SCORER
-    record, settings = _arrays(folder / RECORD, scores), recorded_settings(folder)
-    if settings is None:
-        raise SchemaError(_missing(folder / RECORD, scores))
-    names, generations = record["parts"].tolist(), record["generations"].tolist()
-    links = [_links(folder / LINKS_OF_PART / f"{name}.npz", scores, merging) for name in names]
-    joined = {key: np.concatenate([part[key] for part in links]) for key in ("first", "second", "similarity", "equal")}
-    ids, position = np.unique(np.concatenate([joined["first"], joined["second"]]), return_inverse=True)
+    try:
+        settings, _ = near_duplicates.settings_of_links(scores)
+        links = [_merging(table, merging) for table in near_duplicates.stored_links(scores)]
+    except SchemaError as error:
+        raise SchemaError(
+            f"{error}, or prune twice, first by the other requirements. A lower bound on score.duplicates beside them "
+            "forms the groups of duplicates again from these links"
+        ) from None
+    first, second, similarity, equal = (np.concatenate(column) for column in zip(*links, strict=True))
+    ids, position = np.unique(np.concatenate([first, second]), return_inverse=True)
     first, second = position.reshape(2, -1).astype(np.int64)
-    equal = joined["equal"]
     return LinkedRows(
-        seed=settings[0].seed,
+        seed=settings.seed,
         ids=ids,
-        generations=_generations(folder, scores, names, generations, ids),
+        generations=near_duplicates.generations_of_rows(scores, ids),
         copies=second[equal],
         leaders=first[equal],
         first=first[~equal],
         second=second[~equal],
-        levels=joined["similarity"][~equal],
+        levels=similarity[~equal],
     )
 
 
-def _links(path: Path, scores: Path, merging: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+def _merging(table: near_duplicates.LinkTable, merging: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, ...]:
     """Return the links of one part that merge texts. Part by part, since most links of a text may be weak ones."""
-    arrays = _arrays(path, scores)
-    chosen = merging(1.0 - arrays["similarity"])
-    return {key: values[chosen] for key, values in arrays.items()}
-
-
-def _generations(folder: Path, scores: Path, names: list[str], generations: list[int], ids: np.ndarray) -> np.ndarray:
-    """Return the generation (n,) of each row. It is 0 for all unless files were added to the job."""
-    result = np.zeros(len(ids), np.int64)
-    for name, generation in zip(names, generations, strict=True):
-        # A link names the rows, and not their parts. The signatures of a part tell which rows it has.
-        if generation:
-            rows = _arrays(folder / SIGNATURES / f"{name}.npz", scores)["ids"]
-            places = np.searchsorted(ids, rows)
-            places[places == len(ids)] = 0
-            result[places[ids[places] == rows]] = generation
-    return result
-
-
-def _arrays(path: Path, scores: Path) -> dict[str, np.ndarray]:
-    if not files.exists(path):
-        raise SchemaError(_missing(path, scores))
-    return array_files.read_arrays(path, REMEDY)
-
-
-def _missing(path: Path, scores: Path) -> str:
-    """Return the error for a file of links that is missing, or for a scorer that has not ended."""
-    return (
-        f"{s3.shown(scores)} lacks links between duplicates: {s3.shown(path)} is missing or not complete. A lower "
-        "bound on score.duplicates beside other requirements forms the groups again from these links. "
-        f"{REMEDY.capitalize()}, or prune twice: first by the other requirements"
-    )
+    chosen = merging(1.0 - table.similarity)
+    return tuple(values[chosen] for values in (table.first, table.second, table.similarity, table.equal))

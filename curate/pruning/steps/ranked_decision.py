@@ -6,7 +6,6 @@ In: score files, the options of the rule, and which rows meet the requirements. 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from curate.errors import SchemaError
 from curate.pruning import decisions, rule_options, rules, source_guard
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.budgets.capped_inputs import CappedInput
@@ -19,8 +18,6 @@ from curate.pruning.steps.workplace import Workplace
 from curate.tables.shards import Shard
 
 RANKING = "ranking"  # the folder of work files of the ranked decision
-# Options that change nothing unless rows are ranked or capped.
-ONLY_RANKED = ("rule", "balance", "trim", "temperature", "recall", "dimension", "embedding", "meaning")
 
 
 @dataclass(frozen=True)
@@ -30,22 +27,6 @@ class RankedDecision:
     column: ScoreColumn
     decided: Decided
     advice: RuleAdvice | None
-
-
-def is_needed(options: RuleOptions, *, required: bool) -> bool:
-    """Return whether rows are ranked or capped; otherwise all rows that meet the requirements are kept.
-
-    ``required`` says whether there are requirements. Without any, something must rank or cap the rows.
-
-    Raises:
-        SchemaError: if an option belongs to a ranked decision, and nothing asks for one.
-    """
-    if options.by or options.amounts or options.caps or not required:
-        return True
-    default = RuleOptions(seed=options.seed)
-    if unused := [name for name in ONLY_RANKED if getattr(options, name) != getattr(default, name)]:
-        raise SchemaError(f"--{unused[0]} needs --by: without it, all rows that meet --require are kept")
-    return False
 
 
 def rank(
@@ -59,7 +40,7 @@ def rank(
 
     ``capped`` are the columns of the inputs that caps read.
     """
-    advice, rule = rule_options.choose(options, shards, place.engine)
+    advice, rule = rule_options.choose(options, shards, place.engine, eligible)
     column = first_reading.look(
         shards,
         options.by,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from curate import open_sets
+from curate.pruning.requirements import requirement
 from curate.recipe.proposal.texts import TextFacts
 from curate.scoring import specs
 
@@ -118,8 +119,8 @@ def _tried(advice: ScorerAdvice, frame: pl.DataFrame) -> ScorerAdvice:
     scorer = specs.build(spec(advice))
     if not set(scorer.needs) <= {"text"}:
         return advice
-    passes = scorer(frame).select(pl.sql_expr(_quoted(advice.requirement, scorer.schema)))
-    share = 1 - float(passes.to_series().fill_null(False).mean() or 0)  # type: ignore[arg-type]
+    passes = requirement.expression(advice.requirement, tuple(scorer.schema)).values(scorer(frame))
+    share = 1 - float(passes.fill_null(False).mean() or 0)  # type: ignore[arg-type]
     return ScorerAdvice(advice.scorer, advice.why, advice.options, advice.requirement, advice.source, share)
 
 
@@ -127,10 +128,3 @@ def spec(advice: ScorerAdvice) -> str:
     """Return the scorer as the command line names it."""
     options = ",".join(f"{key}={value}" for key, value in advice.options.items())
     return f"{advice.scorer}:{options}" if options else advice.scorer
-
-
-def _quoted(condition: str, columns: Mapping[str, object]) -> str:
-    """Return a condition with its columns in double quotes, which Polars needs around names with dots."""
-    for name in columns:
-        condition = condition.replace(name, f'"{name}"')
-    return condition

@@ -6,21 +6,16 @@ The hashes of groups are counted in buckets, so that memory does not grow with t
 link takes about 125 bytes while groups are formed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from curate.errors import SchemaError
-from curate.storage import files, manifest
 from curate.storage.files import replacing
-from curate.streaming.near_duplicates.finished import LINKS_OF_PART, RECORD, recorded_settings
+from curate.streaming import linkage, near_duplicates
 from curate.tables import batches
-from curate.tables.corpus import array_files
 from curate.training_set.ordering import pool_draw
 
 BUCKETS = 1 << 16  # of the hashes of groups: a share is met to within about 1 / 65,536 of the tokens
@@ -44,6 +39,21 @@ class Holdout:
         """
         if not 0 < self.share < 1:
             raise SchemaError(f"--holdout {self.share:g} must lie between 0 and 1, such as 0.01")
+
+
+def holdout(share: float | None, by: str = "") -> Holdout | None:
+    """Return what the options ``--holdout`` and ``--holdout-by`` say; None if nothing is held out.
+
+    Raises:
+        SchemaError: if the share is not between 0 and 1, or there is only a column.
+    """
+    if share is None:
+        if by:
+            raise SchemaError(f"--holdout-by {by} needs --holdout, the share of the tokens to set aside")
+        return None
+    result = Holdout(share, by)
+    result.check()
+    return result
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,11 @@ class GroupRule:
 
 def has_links(scores: Path) -> bool:
     """Return whether a folder of scores has the links of the scorer `duplicates`."""
-    return bool(_records(scores))
+    try:
+        near_duplicates.settings_of_links(scores)
+    except SchemaError:
+        return False
+    return True
 
 
 def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
@@ -90,26 +104,19 @@ def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
 
     A row is hash(id, seed), and a group the smallest hash among its rows. Returns None if no rows are linked.
     """
-    if not (records := _records(scores)):
+    if not has_links(scores):
         return None
-    folder = records[0].parent
-    settings = recorded_settings(folder)
-    parts = [array_files.read_arrays(part) for part in files.below(folder / LINKS_OF_PART, ".npz")]
-    first, second = (
-        np.concatenate([np.zeros(0, np.uint64), *(p[name] for p in parts)]) for name in ("first", "second")
-    )
-    if settings is None or not len(first):
+    settings, _ = near_duplicates.settings_of_links(scores)
+    pairs = [np.stack([table.first, table.second]) for table in near_duplicates.stored_links(scores)]
+    rows, ends = np.unique(np.concatenate([np.zeros((2, 0), np.uint64), *pairs], axis=1), return_inverse=True)
+    if not len(rows):
         return None
-    seed = settings[0].seed
-    rows, ends = np.unique(np.concatenate([first, second]), return_inverse=True)
-    ends = ends.reshape(2, -1)
-    edges = coo_matrix((np.ones(len(first), bool), (ends[0], ends[1])), shape=(len(rows), len(rows)))
-    _, labels = connected_components(edges, directed=False)
+    labels = linkage.components(ends.reshape(2, -1).T, len(rows))
     # Rows are sorted, so the first row of a group has its smallest hash.
     _, smallest = np.unique(labels, return_index=True)
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, np.stack([rows, rows[smallest[labels]]]))
-    return HoldoutLinks(path, seed)
+    return HoldoutLinks(path, settings.seed)
 
 
 def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
@@ -136,9 +143,3 @@ def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
             f"{least}, or a column with smaller groups"
         )
     return mask
-
-
-def _records(scores: Path) -> Sequence[Path]:
-    """Return the records of `duplicates` scorers that stored links, also of one with another name (``name=``)."""
-    folder = scores / manifest.FOLDER
-    return [path for path in files.below(folder, RECORD) if files.below(path.parent / LINKS_OF_PART, ".npz")]
