@@ -44,7 +44,8 @@ def score_folder(scores: ScoresToPrune) -> Iterator[Path]:
     with scratch_folder() as place, disk_errors.scratch_errors(place):
         output, data = place / "table", place / "data" / NAME
         score_file = output / (NAME + SCORES)
-        with frames.shown_as({score_file: "the table", data: "the table", output: "the table"}):
+        names = dict.fromkeys(map(str, (score_file, data, output)), "the table")
+        with frames.shown_as({**names, "the score files": "the columns of the table"}):
             writer.write(score_file, table.iter_slices(writer.GROUP_ROWS), schema=dict(table.schema))
             data.parent.mkdir()
             os.link(score_file, data)

@@ -26,7 +26,7 @@ def output_folder(out: str | Path | None) -> Iterator[Path]:
         yield Path(out)
         return
     with scratch_folder() as place, disk_errors.scratch_errors(place):
-        with frames.shown_as({table_input.path(place): "the table", place: "the folder of the scores"}):
+        with frames.shown_as({str(table_input.path(place)): "the table", str(place): "the folder of the scores"}):
             yield place
 
 

@@ -52,14 +52,14 @@ def frame(table: Table) -> pl.DataFrame:
 
 
 @contextmanager
-def shown_as(names: Mapping[Path, str]) -> Iterator[None]:
-    """Show other names in the errors of a job than the paths of the work files that hold a user's table."""
+def shown_as(names: Mapping[str, str]) -> Iterator[None]:
+    """Show other words in the errors of a job, such as ``the table`` for the path of a work file that holds it."""
     try:
         yield
     except CurateError as error:
         text = str(error)
-        for path, name in names.items():
-            text = text.replace(str(path), name)
+        for words, name in names.items():
+            text = text.replace(words, name)
         error.args = (text, *error.args[1:])
         raise
 

@@ -10,6 +10,7 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning.prune import prune
 from curate.scoring.score import score
+from curate.tables import row_ranges, scored, writer
 
 ROWS = 200
 CALLS = [
@@ -93,3 +94,20 @@ def test_an_input_that_changed_is_refused(tmp_path):
     rows().reverse().write_parquet(folder / "0.parquet")
     with pytest.raises(SchemaError, match="changed since they were scored"):
         prune(tmp_path / "scores", tmp_path / "kept", cap=["conversation=1"])
+
+
+def test_ranges_of_rows_change_nothing(tmp_path, monkeypatch):
+    """Score files are read in ranges, and inputs as a whole; each row without a value is told apart by its place."""
+    monkeypatch.setattr(row_ranges, "RANGE_BYTES", 512)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows().write_parquet(folder / "0.parquet")
+    score([folder], "length", tmp_path / "carried", carry="ratio")
+    score([folder], "length", tmp_path / "plain")
+    for name in ("carried", "plain"):
+        (shard,) = scored.score_files(tmp_path / name)
+        writer.write(shard.path, pl.read_parquet(shard.path).iter_slices(32))
+        assert len(row_ranges.row_ranges(shard)) > 1
+        options = {"cap": ["ratio=even"], "keep_rows": 20, "require": ["score.length > 100"]}
+        prune(tmp_path / name, tmp_path / f"kept-{name}", **options)
+    assert decisions(tmp_path / "kept-plain") == decisions(tmp_path / "kept-carried")
