@@ -5,7 +5,7 @@ In: counts of rows that have each thing. Out: z-values, and the bound beyond whi
 
 import numpy as np
 import polars as pl
-from scipy.stats import norm
+from scipy.special import ndtri
 
 ERROR = 0.05  # probability that any of all things that are compared is named by chance
 LEAST_ROWS = 5  # rows in which a word must occur; rarer ones, which are most words, cannot reach the bound
@@ -32,7 +32,7 @@ def bound(compared: int) -> float:
 
     This is Bonferroni's correction for many comparisons.
     """
-    return float(norm.isf(ERROR / (2 * max(1, compared))))
+    return float(-ndtri(ERROR / (2 * max(1, compared))))
 
 
 def telling_words(texts: pl.Series, is_second: np.ndarray, *, most: int) -> pl.DataFrame:
