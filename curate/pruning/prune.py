@@ -212,7 +212,11 @@ def prune(
                 scores,
                 out,
                 format_name=format_name,
-                command=_command(scores, require, options, format_name, shard_rows),
+                command=_command(
+                    scores,
+                    {"require": list(require), **asdict(options), "max_source_removal": max_source_removal},
+                    {"partial": partial, "materialize": True, "format": format_name, "shard_rows": shard_rows},
+                ),
                 shard_rows=shard_rows,
                 engine=place.engine,
                 progress=progress,
@@ -365,17 +369,11 @@ def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
     out_folder.check(out, data, (removal_table.TABLE, *kept_rows.output_names()))
 
 
-def _command(scores: Path, require: Sequence[str], options: RuleOptions, format_name: str, shard_rows: int) -> str:
+def _command(scores: Path, decision: Mapping[str, object], output: Mapping[str, object]) -> str:
     """Return the command line of a pruning that writes its rows, for their card."""
-    values = {
-        "require": list(require),
-        **asdict(options),
-        "materialize": True,
-        "format": format_name,
-        "shard_rows": shard_rows,
-    }
-    defaults = {field.name: field.default for field in fields(RuleOptions)} | {"shard_rows": writer.SHARD_ROWS}
-    return card.command("prune", [scores], values, defaults)
+    defaults = {field.name: field.default for field in fields(RuleOptions)}
+    defaults |= {"shard_rows": writer.SHARD_ROWS, "max_source_removal": source_guard.MAX_REMOVAL}
+    return card.command("prune", [scores], {**decision, **output}, defaults)
 
 
 def _pools(
