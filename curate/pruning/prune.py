@@ -28,7 +28,7 @@ from curate.pruning.kept_rows import job as kept_rows
 from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.pruned import Pruned
 from curate.pruning.removal_report import examples, page
-from curate.pruning.requirements import applying
+from curate.pruning.requirements import applying, unhashed
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
@@ -195,7 +195,7 @@ def prune(
             None if ranking is None else ranking.advice,
             by=by,
             left_out=left_out,
-            notes=required.warnings(),
+            notes=(*required.warnings(), *unhashed.warnings(required, scores)),
             dry_run=dry_run,
         )
         if dry_run:
