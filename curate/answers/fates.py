@@ -35,15 +35,21 @@ class StandingScore:
 
 @dataclass(frozen=True)
 class RequirementResult:
-    """Whether a row meets a requirement (None: it was not applied to this row), and the values that decided."""
+    """Whether a row meets a requirement (None: it was not applied to this row), and the values that decided.
+
+    ``regrouped`` says that groups of duplicates were formed again among the rows that meet the other requirements, so
+    that the stored score alone did not decide.
+    """
 
     requirement: str
     met: bool | None
     values: Mapping[str, object]
+    regrouped: bool = False
 
     def __str__(self) -> str:
         """Return the requirement and its result, in one line."""
         values = ", ".join(f"{name} = {_shown(value)}" for name, value in self.values.items())
+        values += " before groups were formed again among the rows that meet the others" if self.regrouped else ""
         result = {True: "met", False: "NOT met", None: "not applied, since the row fails another requirement"}
         return f"{result[self.met]}: {self.requirement} ({values})"
 

@@ -185,7 +185,8 @@ def _met(requirement: Requirement, place: RowPlace, folders: Folders, reason: st
     if requirement.regroups and len(folders.requirements) > 1:
         # Groups were formed among the rows that meet all others: the stored score alone does not tell.
         others = [text for text in folders.requirements if text != requirement.text]
-        return RequirementResult(requirement.text, None if reason in others else reason != requirement.text, values)
+        met = None if reason in others else reason != requirement.text
+        return RequirementResult(requirement.text, met, values, regrouped=True)
     return RequirementResult(requirement.text, bool(requirement.met(frame, place.shard.path)[0]), values)
 
 

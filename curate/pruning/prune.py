@@ -23,7 +23,7 @@ from curate.pruning.in_memory import ScoresToPrune
 from curate.pruning.kept_rows import job as kept_rows
 from curate.pruning.pruned import Pruned
 from curate.pruning.removal_report import examples, page
-from curate.pruning.requirements import applying
+from curate.pruning.requirements import applying, unhashed
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
@@ -209,7 +209,7 @@ def _prune(scores: Path, out: Path | None, call: PruneCall) -> Pruned:
             None if ranking is None else ranking.advice,
             by=options.by,
             left_out=left_out,
-            notes=required.warnings(),
+            notes=(*required.warnings(), *unhashed.warnings(required, scores)),
             dry_run=call.dry_run,
             decided=in_memory.decisions(place.work_files / DECIDED) if out is None else None,
         )
@@ -258,7 +258,7 @@ def _write_for_later_jobs(
             scores,
             out,
             format_name=call.format_name,
-            command=recorded_options.command(scores, call.require, options, call.format_name, call.shard_rows),
+            command=recorded_options.command(scores, call),
             shard_rows=call.shard_rows,
             engine=engine,
             progress=call.progress,

@@ -142,3 +142,49 @@ def test_a_dry_run_that_keeps_nothing_says_so(scores, tmp_path, cli, options):
     done = cli("prune", scores, *options, "--dry-run", "--out", tmp_path / "kept")
     assert done.code == 0
     assert "warning: nothing is kept" in done.err
+
+
+def test_numbers_in_texts_need_a_cast(tmp_path, cli):
+    (tmp_path / "a.csv").write_text("id,text,q\n1,a b c,5\n2,d e f,\n3,g,x\n4,z z,1.5\n")
+    score(tmp_path / "a.csv", ["length"], tmp_path / "scores")
+    prune = ("prune", tmp_path / "scores", "--out", tmp_path / "kept", "--require")
+    for condition in ("q > 1", "id > 1"):
+        assert "Write TRY_CAST(NAME AS DOUBLE) > 5" in one_line(cli(*prune, condition))
+    assert "TRY_CAST in the place of CAST gives null" in one_line(cli(*prune, "CAST(q AS DOUBLE) > 1"))
+    assert cli(*prune, "TRY_CAST(q AS DOUBLE) > 1").code == 0
+    assert pl.read_parquet(tmp_path / "kept" / "a.csv.keep.parquet")["keep"].to_list() == [True, False, False, True]
+
+
+def test_why_says_that_groups_were_formed_again(tmp_path, cli):
+    (tmp_path / "data").mkdir()
+    frame = pl.concat([documents(3)] * 2).with_columns(id=pl.Series(list("abcdef")), q=pl.Series([0, 0, 0, 1, 1, 1]))
+    frame.write_parquet(tmp_path / "data" / "a.parquet")
+    score(tmp_path / "data", ["duplicates"], tmp_path / "scores")
+    stored = pl.read_parquet(tmp_path / "scores" / "a.parquet.scores.parquet")
+    conditions = ("--require", "q = 1", "--require", "score.duplicates >= 0.25")
+    assert cli("prune", tmp_path / "scores", *conditions, "--out", tmp_path / "kept").code == 0
+    copy = stored.filter(pl.col("id").is_in(list("def")) & (pl.col("score.duplicates") == 0))["id"]
+    for name in copy:
+        done = cli("why", tmp_path / "kept", name)
+        assert f"{name}: kept" in done.out
+        assert "met: score.duplicates >= 0.25 (score.duplicates = 0 before groups were formed again" in done.out
+    assert len(copy)
+
+
+def test_a_column_that_may_have_changed_is_a_warning(tmp_path, cli):
+    path = tmp_path / "data" / "a.parquet"
+    path.parent.mkdir()
+    frame = documents(9).with_columns(q=pl.int_range(9))
+    frame.write_parquet(path)
+    score(path, ["length"], tmp_path / "scores")
+    prune = ("prune", tmp_path / "scores", "--out", tmp_path / "kept")
+    assert "warning" not in cli(*prune, "--require", "q > 1").err
+    frame.with_columns(q=pl.lit(7)).write_parquet(path)
+    done = cli(*prune, "--require", "q > 1", "--require", "text <> ''")
+    assert done.code == 0
+    assert f"{path} was written again after scoring" in done.err
+    assert "These columns of --require may have changed: q\n" in done.err
+    for condition in ("text <> ''", "score.length > 1"):
+        assert "warning" not in cli(*prune, "--require", condition).err
+    frame.with_columns(text=pl.lit("other")).write_parquet(path)
+    assert "changed since they were scored" in one_line(cli(*prune, "--require", "q > 1"))

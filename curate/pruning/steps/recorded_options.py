@@ -9,10 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
+from curate.pruning import source_guard
 from curate.pruning.make_pools import Pools, pools_of_sources
 from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.rules import DROPPED
+from curate.pruning.steps.prune_call import PruneCall
 from curate.pruning.steps.ranked_decision import RankedDecision
 from curate.storage import artifacts
 from curate.tables import scored, writer
@@ -31,16 +33,19 @@ def arguments(
     return values | asdict(options) | {"rule": decided.rule.name, "dropped_reason": decided.reasons[DROPPED]}
 
 
-def command(scores: Path, require: Sequence[str], options: RuleOptions, format_name: str, shard_rows: int) -> str:
+def command(scores: Path, call: PruneCall) -> str:
     """Return the command line of a pruning that writes its kept rows, for their card."""
     values = {
-        "require": list(require),
-        **asdict(options),
+        "require": list(call.require),
+        **asdict(call.options),
+        "max_source_removal": call.max_source_removal,
+        "partial": call.partial,
         "materialize": True,
-        "format": format_name,
-        "shard_rows": shard_rows,
+        "format": call.format_name,
+        "shard_rows": call.shard_rows,
     }
-    defaults = {field.name: field.default for field in fields(RuleOptions)} | {"shard_rows": writer.SHARD_ROWS}
+    defaults = {field.name: field.default for field in fields(RuleOptions)}
+    defaults |= {"shard_rows": writer.SHARD_ROWS, "max_source_removal": source_guard.MAX_REMOVAL}
     return card.command("prune", [scores], values, defaults)
 
 

@@ -88,7 +88,8 @@ def command(job: str, inputs: Sequence[object], options: Mapping[str, object], d
     # The output is not named: the same rows in another folder have the same card.
     words = ["curate", job, *map(str, inputs)]
     for name, value in options.items():
-        if value in (None, "", False) or (name in defaults and defaults[name] == value):
+        # Not `in (None, "", False)`, since 0 equals False.
+        if value is None or value is False or value == "" or (name in defaults and defaults[name] == value):
             continue
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, Mapping):
