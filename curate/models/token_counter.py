@@ -189,7 +189,10 @@ class _Tokenizer(Protocol):
 
 def _of_folder(path: Path) -> CountFunction:
     """Return the encoder of a folder without a ``tokenizer.json``, as transformers makes it of the other files."""
-    names = first_few(sorted(file.name for file in path.iterdir())) or "nothing"
+    files_there = sorted(file.name for file in path.iterdir())
+    if not files_there:
+        raise SchemaError(f"{path} is an empty folder. Name a folder that has a {FILE}, or the file itself")
+    names = first_few(files_there)
     try:
         tokenizer = pretrained.tokenizer_from(ModelSource(str(path)))
     except ImportError:

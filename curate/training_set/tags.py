@@ -102,6 +102,8 @@ def counter(scores: str) -> TagCounter:
     if not names:
         return TagCounter("", "a scorer of your own counted the tokens of the texts")
     hashes = cast(Mapping[str, str], record.get("targets", {}))
+    if lost := next((path for path in hashes if path == names[-1] and not Path(path).exists()), None):
+        return TagCounter("", f"{lost}, which counted the tokens of the texts, is gone")
     try:
         token_counter.load(names[-1])
     except SchemaError as error:

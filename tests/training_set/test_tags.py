@@ -115,6 +115,7 @@ def test_tags_are_counted_with_the_tokenizer_that_counted_the_texts(tmp_path):
     tokenizer.unlink()
     result = materialize(pools, tmp_path / "gone", tag="topic")
     assert "are estimates (bytes / 4): " in result.notes[0]
+    assert result.notes[0].endswith("tokenizer.json, which counted the tokens of the texts, is gone")
     assert result.notes[0] in (tmp_path / "gone" / "README.md").read_text()
 
 
