@@ -104,7 +104,7 @@ def test_a_folder_of_several_files_keeps_their_order(tmp_path, corpus):
             "^the columns of the table do not record what a high score.length means. Give",
         ),
         ({"by": "score.lenth", "keep": 0.3}, "^the table has no column 'score.lenth'"),
-        ({"require": ["score.lenth > 1"]}, "names 'score.lenth', which is no column. Did you mean score.length"),
+        ({"require": ["score.lenth > 1"]}, "names 'score.lenth', which is no column; did you mean 'score.length'"),
         ({"cap": ["conv=1"]}, "--cap conv=1: 'conv' is a column neither of the scores nor of the inputs. There are"),
         ({"require": ["score.length > 1"], "materialize": True}, "materialize=True writes the kept rows to OUT/rows"),
         (
