@@ -7,6 +7,7 @@ Which end of a score a rule keeps follows from what the score means, never from 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 
 from curate.description import describe
@@ -17,6 +18,7 @@ from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.budgets import caps
 from curate.pruning.budgets.budget import FLAGS, Unit
 from curate.pruning.budgets.caps import Cap
+from curate.pruning.eligible import Eligible
 from curate.pruning.rules import RULES, Rule, rule_class
 from curate.pruning.rules._rule import DIFFICULTIES
 from curate.pruning.rules._unranked import Unranked
@@ -79,8 +81,51 @@ class RuleOptions:
         return self.by.removeprefix("score.")
 
 
-def choose(options: RuleOptions, shards: Sequence[Shard], engine: Engine) -> tuple[RuleAdvice | None, Rule]:
+def is_ranked(options: RuleOptions, *, required: bool) -> bool:
+    """Return whether there is a ranked decision. ``required`` says that there are requirements.
+
+    Without a ranked decision, all rows that meet the requirements are kept.
+
+    Raises:
+        SchemaError: if an option belongs to a ranked decision, and nothing asks for one.
+    """
+    if options.by or options.amounts or options.caps or not required:
+        return True
+    default = RuleOptions(seed=options.seed)
+    names = ("rule", "balance", "trim", "temperature", "recall", "dimension", "embedding", "meaning")
+    if unused := [name for name in names if getattr(options, name) != getattr(default, name)]:
+        raise SchemaError(f"--{unused[0]} needs --by: without it, all rows that meet --require are kept")
+    return False
+
+
+def check(options: RuleOptions) -> None:
+    """Check the options of a ranked decision as far as they tell by themselves: it needs no score files.
+
+    Raises:
+        SchemaError: if an option cannot be read, or two of them contradict each other.
+    """
+    balance.parse(options.balance)
+    if options.rule and not options.by:
+        raise SchemaError(f"--rule {options.rule} ranks rows by a score. Give --by, such as --by score.length")
+    amounts, capped = options.amounts, options.caps
+    if amounts or capped:
+        return
+    if options.by:
+        raise SchemaError(
+            f"--by {options.by} ranks all rows, and nothing says how many to keep. Give --keep, --keep-rows or "
+            "--keep-tokens"
+        )
+    raise SchemaError(
+        "nothing says which rows to keep. Give --require; --by with --keep, --keep-rows or --keep-tokens; or --cap"
+    )
+
+
+def choose(
+    options: RuleOptions, shards: Sequence[Shard], engine: Engine, eligible: Eligible | None = None
+) -> tuple[RuleAdvice | None, Rule]:
     """Return the rule that the options name, or the default rule of the score.
+
+    ``auto`` counts only the rows that are eligible. It estimates the dimension from vectors of all rows.
 
     ``auto`` becomes the rule that it chooses, and its advice comes with it; other rules come without advice.
 
@@ -88,38 +133,24 @@ def choose(options: RuleOptions, shards: Sequence[Shard], engine: Engine) -> tup
         SchemaError: if an option cannot be read, or the rule does not suit the meaning of the score. A difficulty score
             without a rule is also an error; the message says what ``auto`` advises.
     """
+    check(options)
     caps.check_columns(options.caps, shards)
     if not options.by:
-        return None, _without_score(options, shards)
+        # Rows are kept by the hash of their ids.
+        groups = balance.parse(options.balance)
+        return None, Unranked.of_amounts(options.amounts, balance=groups, recall=options.recall, seed=options.seed)
     _check_score(shards, options.by)
-    if not options.amounts and not options.caps:
-        raise SchemaError(
-            f"--by {options.by} ranks all rows, and nothing says how many to keep. Give --keep, --keep-rows or "
-            "--keep-tokens"
-        )
     declaration = declared(options, shards)
     if options.rule:
         rule = read_rule(options, declaration)
         _check_meaning(rule, options, shards)
-        return _with_advice(options, rule, shards, engine)
+        return _with_advice(options, rule, shards, engine, eligible)
     if declaration.meaning == "quality":
-        return _with_advice(options, read_rule(replace(options, rule="top"), declaration), shards, engine)
+        return _with_advice(options, read_rule(replace(options, rule="top"), declaration), shards, engine, eligible)
     if declaration.meaning is None:
         raise SchemaError(_not_recorded(options, shards))
-    raise SchemaError(_without_rule(options, read_rule(replace(options, rule="auto"), declaration), shards, engine))
-
-
-def _without_score(options: RuleOptions, shards: Sequence[Shard]) -> Rule:
-    """Return the rule of a job that ranks by no score: rows are kept by the hash of their ids."""
-    if options.rule:
-        raise SchemaError(f"--rule {options.rule} ranks rows by a score. Give --by, such as --by score.length")
-    amounts = options.amounts
-    if not amounts and not options.caps:
-        raise SchemaError(
-            "nothing says which rows to keep. Give --by with --keep, --keep-rows or --keep-tokens; or --cap"
-        )
-    groups = balance.parse(options.balance)
-    return Unranked.of_amounts(amounts, balance=groups, recall=options.recall, seed=options.seed)
+    auto = read_rule(replace(options, rule="auto"), declaration)
+    raise SchemaError(_without_rule(options, auto, shards, engine, eligible))
 
 
 def declared(options: RuleOptions, shards: Sequence[Shard]) -> Declaration:
@@ -236,12 +267,14 @@ def _not_recorded(options: RuleOptions, shards: Sequence[Shard]) -> str:
     )
 
 
-def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard], engine: Engine) -> str:
+def _without_rule(
+    options: RuleOptions, auto: Rule, shards: Sequence[Shard], engine: Engine, eligible: Eligible | None
+) -> str:
     """Return the error for a difficulty score without a rule: what ``auto`` advises, or what it needs to advise."""
     assert auto.meaning is not None
     what = f"{options.by} is {meanings.described(auto.meaning)}, and it has no default rule"
     try:
-        advice = _advice(options, auto, shards, engine)
+        advice = _advice(options, auto, shards, engine, eligible)
     except SchemaError as error:
         return f"{what}. Give --rule hard or easy. To choose between them, {error}"
     return (
@@ -251,11 +284,11 @@ def _without_rule(options: RuleOptions, auto: Rule, shards: Sequence[Shard], eng
 
 
 def _with_advice(
-    options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine
+    options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine, eligible: Eligible | None
 ) -> tuple[RuleAdvice | None, Rule]:
     """Replace ``auto`` by the rule that it chooses; return any other rule as it is, without advice."""
     if isinstance(rule, Auto):
-        advice = _advice(options, rule, shards, engine)
+        advice = _advice(options, rule, shards, engine, eligible)
         return advice, rule.chosen(advice.choice)
     if options.dimension is not None or options.embedding:
         flag = "--dimension" if options.dimension is not None else "--embedding"
@@ -263,25 +296,37 @@ def _with_advice(
     return None, rule
 
 
-def _advice(options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine) -> RuleAdvice:
-    """Return what ``auto`` chooses, by the rows and the dimension of the data."""
+def _advice(
+    options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine, eligible: Eligible | None
+) -> RuleAdvice:
+    """Return what ``auto`` chooses, by the eligible rows and the dimension of the data."""
     dimension, embedding = options.dimension, options.embedding
     if dimension is None:
         embedding = _vector_column(shards, embedding)
         dimension = describe.dimension(shards, embedding, seed=rule.seed, engine=engine)
     elif embedding:
         raise SchemaError("--dimension and --embedding exclude each other: the dimension is estimated from the vectors")
-    # Score files are Parquet, so their footers know the rows.
-    rows = sum(readers.head(shard).rows or 0 for shard in shards)
+    rows = sum(_rows(shard, eligible) for shard in shards)
     if rule.budget is None:
         raise SchemaError("--rule auto chooses by how much is kept. Give --keep, --keep-rows or --keep-tokens too")
-    total = rows if not rule.budget.in_tokens else sum(map(_tokens, shards))
+    total = rows if not rule.budget.in_tokens else sum(_tokens(shard, eligible) for shard in shards)
     return auto_rule.advise(rows, dimension, min(1.0, rule.budget.share(total)), estimated_from=embedding)
 
 
-def _tokens(shard: Shard) -> int:
-    """Return the tokens of all rows of a score file."""
-    return sum(int(frame["tokens"].sum()) for frame in scored.light_batches(RowRange(shard), (), ("tokens",)))
+def _rows(shard: Shard, eligible: Eligible | None) -> int:
+    """Return the eligible rows of a score file."""
+    if eligible is not None:
+        return int(eligible.mask(RowRange(shard)).sum())
+    # Score files are Parquet, so their footers know the rows.
+    return readers.head(shard).rows or 0
+
+
+def _tokens(shard: Shard, eligible: Eligible | None) -> int:
+    """Return the tokens of the eligible rows of a score file."""
+    rows = RowRange(shard)
+    counts = [frame["tokens"].to_numpy() for frame in scored.light_batches(rows, (), ("tokens",))]
+    tokens = np.concatenate([np.zeros(0, np.int64), *counts])
+    return int((tokens if eligible is None else tokens[eligible.mask(rows)]).sum())
 
 
 def _number(flag: str, text: str) -> float:

@@ -1,26 +1,31 @@
-"""Find mistakes in [prune] and [pools] before rows are scored, which may take hours.
+"""Find mistakes in [prune], [pools] and [materialize] before rows are scored, which may take hours.
 
 In: the scorers of a recipe and the options of its later steps. Out: nothing, or what is wrong, with the key. What only
-the scores can tell, such as a source that would lose too much, is told by the step itself.
+the scores can show, such as a source that would lose too much, the step itself reports.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from typing import cast
 
 from curate import open_sets
 from curate.errors import CurateError, SchemaError, first_few
 from curate.open_sets import nearest
 from curate.pruning import rule_options
+from curate.pruning.requirements import requirement
 from curate.pruning.rule_options import RuleOptions
+from curate.pruning.rules import RULES
 from curate.scoring import specs
-from curate.tables import batches, meanings
+from curate.tables import batches, meanings, readers
+from curate.tables.mapping.options import NAMED
 from curate.tables.meanings import Declaration
+from curate.tables.sql.spelling import PREFIXES
+from curate.training_set.holdout import groups
 
-# What a score must mean for these rules; the others serve any score.
-DIFFICULTY = ("hardness", "easiness")
-SERVED: Mapping[str, Sequence[str]] = {"top": ("quality",), "hard": DIFFICULTY, "easy": DIFFICULTY, "auto": DIFFICULTY}
+# Columns that the data may have by its mapping, whatever they are called in its files.
+MAPPED = NAMED
 
 
 class WrongKey(Exception):
@@ -32,8 +37,8 @@ class WrongKey(Exception):
         self.key = key
 
 
-def check_scores(options: Mapping[str, object], scorers: Sequence[str], data: Sequence[str]) -> None:
-    """Check the options of `prune` or `pools` against the columns that the scorers add.
+def check_scores(options: Mapping[str, object], scorers: Sequence[str]) -> None:
+    """Check the score of `prune` or `pools` against the columns that the scorers add.
 
     Raises:
         WrongKey: if an option names a score that no scorer adds.
@@ -41,15 +46,62 @@ def check_scores(options: Mapping[str, object], scorers: Sequence[str], data: Se
     declared = _declared(scorers)
     if declared is None:
         return
-    by, conditions = options.get("by"), options.get("require") or ()
-    used = [("by", by)] if isinstance(by, str) and by.startswith("score.") else []
-    used += [("require", name) for text in cast(Sequence[str], conditions) for name in _scores_in(text)]
-    for key, name in used:
-        # A requirement may also read the columns of the data.
-        if name in declared or (key == "require" and name in _columns_of_data(data)):
-            continue
-        message = f"{key} reads {name!r}, and no [[score]] of the recipe adds it{nearest(name, declared) or '.'}"
-        raise WrongKey(key, f"{message} The scores: {first_few(declared, near=name)}")
+    by = options.get("by")
+    if isinstance(by, str) and by.startswith("score.") and by not in declared:
+        raise WrongKey("by", _no_score("by", by, declared))
+
+
+def check_requirements(options: Mapping[str, object], scorers: Sequence[str], data: Sequence[str]) -> None:
+    """Check the conditions of `prune` or `pools` against the columns of the data and those that the scorers add.
+
+    Raises:
+        WrongKey: if one is no condition on one row, or names a column that there will not be.
+    """
+    texts = cast(Sequence[str], options.get("require") or ())
+    declared, columns = _declared(scorers), _columns_of_data(data)
+    named = (*sorted(columns), *(declared or ()))
+    with _key_of_option(options, "require"):
+        requirement.check(texts, named)
+    for text in texts:
+        parsed = requirement.expression(text, named)
+        # A column of lines may first appear late.
+        present = sorted({*named, *MAPPED, *_columns_of_data(data, parsed.columns)})
+        for path in parsed.paths:
+            if path[0] in present:
+                continue
+            if path[0].startswith(PREFIXES) and declared is not None:
+                raise WrongKey("require", _no_score("require", path[0], declared))
+            if not path[0].startswith(PREFIXES) and columns:
+                raise WrongKey("require", str(parsed.written.no_column(".".join(path), present)))
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Check the options of `prune` as far as they tell by themselves: budgets, caps and the balance.
+
+    Raises:
+        WrongKey: if one cannot be read, or two of them contradict each other.
+    """
+    with _key_of_option(options):
+        rule = _rule_options(options)
+        if rule_options.is_ranked(rule, required=bool(options.get("require"))):
+            rule_options.check(rule)
+
+
+def check_training_set(options: Mapping[str, object], data: Sequence[str]) -> None:
+    """Check what `materialize` holds out and prepends, against the columns of the data.
+
+    Raises:
+        WrongKey: if the share that is held out cannot be, or a column does not exist.
+    """
+    with _key_of_option(options):
+        groups.holdout(cast(float | None, options.get("holdout")), str(options.get("holdout_by") or ""))
+    for key in ("tag", "holdout_by"):
+        name = str(options.get(key) or "")
+        columns = _columns_of_data(data, [name]) if name else set()
+        if columns and name not in columns | set(MAPPED):
+            shown = first_few(sorted(columns), near=name)
+            guess = nearest(name, (*columns, *MAPPED)) or "."
+            raise WrongKey(key, f"{key} = {name!r} is no column of the data{guess} There are {shown}")
 
 
 def check_rule(options: Mapping[str, object], scorers: Sequence[str]) -> None:
@@ -73,28 +125,39 @@ def check_rule(options: Mapping[str, object], scorers: Sequence[str]) -> None:
             f"{by} is {meanings.described(declaration.meaning)}, which has no default rule. Add "
             'rule = "hard", "easy" or "auto", or another rule',
         )
-    values = {field.name: options[field.name] for field in fields(RuleOptions) if field.name in options}
-    if any(
-        field.default is field.default_factory is MISSING and field.name not in values for field in fields(RuleOptions)
-    ):
-        return  # the step itself says what is missing
-    if declaration.meaning not in SERVED.get(rule, meanings.MEANINGS):
+    # A rule that serves every score names no meanings. An unknown rule is refused below.
+    served = RULES[rule].serves if rule in RULES else ()
+    if served and declaration.meaning not in served:
         raise WrongKey(
             "rule",
             f"rule = {rule!r} does not serve {by}, {meanings.described(declaration.meaning)}. It serves a score of "
-            f"{' or '.join(SERVED[rule])}. If the score means something else, say so: "
-            f'meaning = {{ {by.removeprefix("score.")} = "{SERVED[rule][0]}" }}',
+            f"{' or '.join(served)}. If the score means something else, say so: "
+            f'meaning = {{ {by.removeprefix("score.")} = "{served[0]}" }}',
         )
-    texts: dict[str, object] = {name: str(values[name]) for name in ("trim", "temperature") if name in values}
+    with _key_of_option(options):
+        rule_options.read_rule(replace(_rule_options(options), rule=rule), declaration)
+
+
+@contextmanager
+def _key_of_option(options: Mapping[str, object], key: str = "") -> Iterator[None]:
+    """Turn the error of a job into that of a key: ``key``, or the first option that its message names."""
     try:
-        rule_options.read_rule(_rule_options({**values, **texts, "rule": rule}), declaration)
+        yield
     except SchemaError as error:
-        raise WrongKey(next((key for key in options if f"--{key}" in str(error)), ""), str(error)) from None
+        flags = [flag.replace("-", "_") for flag in re.findall(r"--([a-z][a-z-]*)", str(error))]
+        raise WrongKey(key or next((flag for flag in flags if flag in options), ""), str(error)) from None
 
 
-def _rule_options(values: Mapping[str, object]) -> RuleOptions:
+def _rule_options(options: Mapping[str, object]) -> RuleOptions:
     """Return the options of a rule; the keys of the recipe have their types already."""
-    return RuleOptions(**values)  # type: ignore[arg-type]
+    values = {field.name: options[field.name] for field in fields(RuleOptions) if field.name in options}
+    texts: dict[str, object] = {name: str(values[name]) for name in ("trim", "temperature") if name in values}
+    return RuleOptions(**{**values, **texts})  # type: ignore[arg-type]
+
+
+def _no_score(key: str, name: str, declared: Mapping[str, object]) -> str:
+    message = f"{key} reads {name!r}, and no [[score]] of the recipe adds it{nearest(name, tuple(declared)) or '.'}"
+    return f"{message} The scores: {first_few(declared, near=name)}"
 
 
 def _declared(scorers: Sequence[str]) -> dict[str, Declaration] | None:
@@ -115,14 +178,12 @@ def _declared(scorers: Sequence[str]) -> dict[str, Declaration] | None:
     return declared
 
 
-def _scores_in(condition: str) -> list[str]:
-    """Return the score columns that a condition in SQL names."""
-    return re.findall(r"(?<![\w.])score\.\w+", re.sub(r"'[^']*'", "''", condition))
+def _columns_of_data(data: Sequence[str], names: Sequence[str] = ()) -> set[str]:
+    """Return the columns of the first file of the data; none if it cannot be read, which the first step will say.
 
-
-def _columns_of_data(data: Sequence[str]) -> set[str]:
-    """Return the columns of the first file of the data; none if it cannot be read, which the first step will say."""
+    Of ``names``, those are among them that any line of the file has.
+    """
     try:
-        return set(batches.columns(batches.inputs(data).shards[0]))
+        return set(readers.head(batches.inputs(data).shards[0], names).columns)
     except (CurateError, OSError):
         return set()

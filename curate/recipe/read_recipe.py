@@ -57,6 +57,10 @@ def read(recipe: str | Path | Mapping[str, object]) -> DataRecipe:
         text = json.dumps(recipe, sort_keys=True, default=str)
         return _Reader("", Path(), "").recipe(recipe, text)
     path = Path(recipe)
+    if path.is_dir():
+        raise SchemaError(
+            f"{path} is a folder, not a recipe. `curate run --init {path}` writes a recipe for the data in it"
+        )
     try:
         text = files.read_bytes(path).decode("utf-8-sig")
         tables = tomllib.loads(text)
@@ -208,19 +212,25 @@ class _Reader:
         return f"[{table}] has no key {name!r}{suggestion or '.'} Its keys: {first_few(valid, near=name)}"
 
     def _check_later_steps(self, recipe: DataRecipe) -> None:
-        """Refuse options of [prune] and [pools] that cannot be used: scoring may take hours."""
-        for table in ("prune", "pools"):
+        """Refuse options of later steps that cannot be used: scoring may take hours."""
+        for table in ("prune", "pools", "materialize"):
             options = recipe.options.get(table, {})
             try:
-                early_checks.check_scores(options, recipe.scorers, recipe.data)
-                if table == "prune":
+                early_checks.check_scores(options, recipe.scorers)
+                early_checks.check_requirements(options, recipe.scorers, recipe.data)
+                if table == "prune" and table in recipe.options:
                     early_checks.check_rule(options, recipe.scorers)
+                    early_checks.check_options(options)
+                if table == "materialize":
+                    early_checks.check_training_set(options, recipe.data)
             except WrongKey as error:
                 raise self._error(table, error.key, str(error)) from None
 
     def _error(self, table: str, key: str, message: str, *, number: int = 0) -> SchemaError:
         """Return the error for a key of a table, with the line of the file."""
-        line = toml_lines.line_of(self.text, table, key, number=number) if table or key else None
+        spellings = (key, key.replace("_", "-"))
+        lines = (toml_lines.line_of(self.text, table, name, number=number) for name in spellings if table or key)
+        line = next((line for line in lines if line is not None), None)
         if line is None and table:
             line = toml_lines.line_of(self.text, table, number=number)
         place = f"{self.name or IN_MEMORY}{f', line {line}' if line and self.name else ''}"

@@ -9,9 +9,10 @@ import polars as pl
 
 from curate.errors import SchemaError, amount
 from curate.tables import meanings
-from curate.tables.columns import row_expressions
+from curate.tables.sql import RowExpression, WrittenSql, detail, row_expression
 
 NAME = re.compile(r"[A-Za-z_]\w*")
+REMEDY = "Write an expression over the columns of one row, such as score.dsir / tokens"
 
 
 @dataclass(frozen=True)
@@ -65,19 +66,19 @@ class Expression:
     @cached_property
     def needs(self) -> tuple[str, ...]:
         """Columns that it reads."""
-        return row_expressions.columns_of(self._parsed)
+        return self._parsed.columns
 
     def check_columns(self, columns: Mapping[str, pl.DataType]) -> None:
         """Check an expression against the columns that there will be, before any row is read.
 
         Raises:
-            SchemaError: if a column is unknown (the message gives the nearest name), or the value is no number.
+            SchemaError: if a column is unknown (the message gives the nearest name), or the value is not a number.
         """
-        row_expressions.check_columns(self._parsed, columns, self._where)
+        self._parsed.check_columns(columns)
         try:
             kind = pl.LazyFrame(schema=columns).select(self._value).collect_schema()[self.column]
         except pl.exceptions.PolarsError as error:
-            raise SchemaError(f"{self._where} cannot be computed: {row_expressions.detail(error)}") from None
+            raise SchemaError(f"{self._where} cannot be computed: {detail(error)}") from None
         if not (kind.is_numeric() or kind == pl.Boolean):
             raise SchemaError(f"{self._where} gives {kind}, which is no number. Write a number or a comparison")
 
@@ -86,7 +87,7 @@ class Expression:
         try:
             values = batch.select(self._value)[self.column]
         except pl.exceptions.PolarsError as error:
-            raise SchemaError(f"{self._where} cannot be computed: {row_expressions.detail(error)}") from None
+            raise SchemaError(f"{self._where} cannot be computed: {detail(error)}") from None
         # An expression without columns is one value.
         values = values.new_from_index(0, batch.height) if len(values) != batch.height else values
         bad = ~values.cast(pl.Float64).is_finite().fill_null(False)
@@ -105,9 +106,9 @@ class Expression:
         return f"expression {self.name} ({self.sql})"
 
     @cached_property
-    def _parsed(self) -> pl.Expr:
-        return row_expressions.row_expression(self.sql, self._where)
+    def _parsed(self) -> RowExpression:
+        return row_expression(WrittenSql(self.sql, self._where, REMEDY))
 
     @property
     def _value(self) -> pl.Expr:
-        return self._parsed.alias(self.column)
+        return self._parsed.polars.alias(self.column)

@@ -19,7 +19,7 @@ from curate.storage.locks import lock
 from curate.tables.data_set import card
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set.draw import STEP, TrainingSet, check_apart, draw
-from curate.training_set.holdout.groups import Holdout
+from curate.training_set.holdout import groups
 from curate.training_set.set_card import save_card
 
 __all__ = ["TrainingSet", "materialize"]
@@ -65,7 +65,8 @@ def materialize(
         take_over: write even if a job on another machine holds ``out``; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
         tag: a column, such as ``source``. ``source: books`` and an empty line are then prepended to a text whose
-            ``source`` is ``books``. A tag of n bytes counts n / 4 tokens, rounded up.
+            ``source`` is ``books``. The tokenizer that counted the texts counts tags too; without one, a tag of n bytes
+            counts n / 4 tokens, rounded up.
         holdout: the share of the tokens to set aside, to ``out/holdout/data``. Rows that `duplicates` links are set
             aside together, or not at all. The plan is drawn from the other rows.
         holdout_by: a column whose equal values are set aside together instead, such as ``domain``.
@@ -83,8 +84,7 @@ def materialize(
         pools = tuple(pools)
     planned = _plan_or_pools(plan)
     mixture = _mixture(planned, pools, budget)
-    if holdout_by and holdout is None:
-        raise SchemaError(f"--holdout-by {holdout_by} needs --holdout, the share of the tokens to set aside")
+    held_out = groups.holdout(holdout, holdout_by)
     check_apart(out, [part.pool for part in mixture.parts])
     with lock.held(out, "materialize", take_over=take_over, progress=progress):
         training_set = draw(
@@ -97,7 +97,7 @@ def materialize(
             partial=partial,
             progress=progress,
             tag=tag,
-            holdout=None if holdout is None else Holdout(holdout, holdout_by),
+            holdout=held_out,
         )
         paths = {"plan": _path(plan), "pools": _path(pools)}
         # The files behind the pools were hashed while they were drawn from; what is in memory is hashed here.

@@ -13,7 +13,7 @@ from score_folders import score_folder
 from curate.errors import SchemaError
 from curate.pruning.prune import prune
 from curate.pruning.requirements.reading import failed_first
-from curate.pruning.requirements.requirement import Requirement, names_in
+from curate.pruning.requirements.requirement import Requirement, check, expression
 
 COLUMNS = ("id", "source", "tokens", "score.length", "score.dsir", "score.duplicates", "meta", "when", "list")
 
@@ -34,13 +34,13 @@ COLUMNS = ("id", "source", "tokens", "score.length", "score.dsir", "score.duplic
     ],
 )
 def test_conditions_on_one_row_are_accepted(text, names):
-    assert names_in(text, COLUMNS) == names
+    assert sorted(expression(text, COLUMNS).columns) == sorted(names)
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("tokens > ", "is no condition in SQL"),
+        ("tokens > ", "is no SQL expression"),
         ("tokens > 1 tokens", "unexpected 'tokens' at its end"),
         ("1 = 1", "names no column"),
         ("id IN (SELECT * FROM read_csv('/etc/passwd'))", "reads a file"),
@@ -50,6 +50,8 @@ def test_conditions_on_one_row_are_accepted(text, names):
         ("SUM(tokens) OVER (PARTITION BY source) > 1", "has a window"),
         ('NOW() > "when"', "reads the clock"),
         ('CURRENT_DATE > "when"', "reads the clock"),
+        ('LOCALTIME > "when"', "reads the clock"),
+        ("tokens = ANY(score.length)", "compares with all values of a column"),
         ("MAX(tokens) > 1", "depends on other rows"),
         ("tokens > AVG(tokens)", "depends on other rows"),
         ("COUNT(*) > 1", "depends on other rows"),
@@ -59,13 +61,13 @@ def test_conditions_on_one_row_are_accepted(text, names):
         ("STDDEV(tokens) > 1", "depends on other rows"),
         ("ARRAY_AGG(tokens) IS NULL", "depends on other rows"),
         ("FIRST(tokens) > 1", "depends on other rows"),
-        ("UNNEST(list) > 1", "depends on other rows"),
+        ("UNNEST(list) > 1", "makes several rows of one"),
         ("ROW_NUMBER() > 1", "depends on other rows"),
     ],
 )
 def test_conditions_that_are_refused(text, problem):
     with pytest.raises(SchemaError) as error:
-        names_in(text, COLUMNS)
+        check([text], COLUMNS)
     message = str(error.value)
     assert problem in message
     assert message.startswith("--require ")
@@ -117,9 +119,9 @@ def scores(tmp_path):
     [
         (
             ["score.lenth > 3"],
-            "names 'score.lenth', which is no column. Did you mean score.length? There are",
+            "names 'score.lenth', which is no column; did you mean 'score.length'? There are",
         ),
-        (["toknes > 3"], "names 'toknes', which is no column. Did you mean tokens?"),
+        (["toknes > 3"], "names 'toknes', which is no column; did you mean 'tokens'?"),
         (["score.length + 1"], "is Float64 on"),
         (["word"], "is String on"),
         (["score.length > 'x'"], "does not work on"),
@@ -147,6 +149,46 @@ def test_nan_is_a_missing_value(scores, tmp_path):
     """Polars sorts NaN above all numbers, so that a row without a score would meet every minimum."""
     pruned = prune(scores, tmp_path / "kept", require=["score.bad > 0.5"])
     assert pruned.removal.total["kept"] == 20
+
+
+NUMBERS = st.one_of(st.none(), st.sampled_from([0.0, 1.0, -1.0, 2.5, float("nan"), float("inf")]))
+
+
+@given(rows=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=12))
+def test_nan_of_arithmetic_is_a_missing_value(rows):
+    """A condition on a value that is not a number is neither true nor false, and nor is its opposite."""
+    frame = pl.DataFrame(rows, schema={"score.a": pl.Float64, "score.b": pl.Float64}, orient="row")
+    divided = (frame["score.a"] / frame["score.b"]).fill_nan(None)
+    names = ("score.a", "score.b")
+
+    def met(text):
+        return Requirement(text, 1, names).met(frame, "here").tolist()
+
+    # A quotient of a NaN is one too; fill_nan above sees both.
+    for text, expected in [
+        ("score.a / score.b > 0.5", divided > 0.5),
+        ("NOT (score.a / score.b > 0.5)", divided <= 0.5),
+        ("score.a / score.b NOT IN (1, 2)", ~divided.is_in([1.0, 2.0])),
+        ("score.a / score.b BETWEEN -1 AND 1", divided.is_between(-1, 1)),
+        ("COALESCE(score.a / score.b, 7) = 7", divided.fill_null(7) == 7),
+        ("score.a / score.b IS NULL", divided.is_null()),
+        ("(score.a / score.b) * 0 >= 0 OR score.a = 1", ((divided * 0).fill_nan(None) >= 0) | (frame["score.a"] == 1)),
+    ]:
+        assert met(text) == pl.Series(expected).fill_null(value=False).to_list(), text
+
+
+def test_infinity_is_a_number_above_all_others():
+    frame = pl.DataFrame({"tokens": [0, 4], "score.a": [1.0, 1.0]})
+    assert Requirement("score.a / tokens > 1", 1, ("score.a", "tokens")).met(frame, "").tolist() == [True, False]
+    text = "score.a / NULLIF(tokens, 0) > 0"
+    assert Requirement(text, 1, ("score.a", "tokens")).met(frame, "").tolist() == [False, True]
+
+
+def test_nan_within_structs_and_lists_is_a_missing_value():
+    nan = float("nan")
+    frame = pl.DataFrame({"meta": [{"x": nan}, {"x": 2.0}], "list": [[nan], [2.0]]})
+    for text in ("meta.x > 1", "list[1] > 1", "ARRAY_MEAN(list) > 1", "CAST(meta.x AS FLOAT) > 1"):
+        assert Requirement(text, 1, ("meta", "list")).met(frame, "").tolist() == [False, True], text
 
 
 @pytest.mark.parametrize(
@@ -191,6 +233,15 @@ def test_the_ranked_decision_sees_the_remaining_rows_only(scores, tmp_path):
         return dict(frame.select("id", "reason").iter_rows())
 
     assert reasons("kept") == reasons("alone")
+
+
+def test_auto_counts_the_rows_that_meet_the_requirements(scores, tmp_path):
+    options = {"by": "score.length", "rule": "auto", "meaning": {"length": "hardness"}, "dimension": 5.0}
+    advice = prune(scores, tmp_path / "a", require=["source = 'web'"], keep=0.5, **options).advice
+    assert advice.rows == 20
+    # 60 of the 400 tokens of its rows: the odd numbers up to 39.
+    advice = prune(scores, tmp_path / "b", require=["source = 'web'"], keep_tokens=60, **options).advice
+    assert advice.keep == pytest.approx(60 / sum(range(1, 40, 2)))
 
 
 def test_the_guard_judges_the_ranked_decision_only(scores, tmp_path):

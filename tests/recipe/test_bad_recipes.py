@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,6 +85,17 @@ def message(tmp_path, text):
         ("seed = 3", 'seed = "three"', "prototypes: seed=three is not a whole number"),
         ("seed = 3", 'embedding = "a,b"', "line 8: the value of embedding holds a comma"),
         ('by = "score.length"', 'by = "score.lenght"', "line 10: by reads 'score.lenght', and no [[score]]"),
+        ("keep = 0.5", 'require = ["score.lenght > 3"]', "line 11: require reads 'score.lenght', and no [[score]]"),
+        ("keep = 0.5", 'require = ["score.length > "]', "line 11: --require 'score.length > ' is no SQL expression"),
+        ("keep = 0.5", 'require = ["SUM(tokens) > 1"]', "line 11: --require 'SUM(tokens) > 1' depends on other rows"),
+        ("keep = 0.5", 'require = ["1 = 1"]', "line 11: --require '1 = 1' names no column"),
+        ("keep = 0.5", "keep = 0.5\nkeep-rows = 3", "line 11: --keep and --keep-rows exclude each other"),
+        ("keep = 0.5", 'cap = ["source"]', "line 11: --cap 'source' is not known. Write COLUMN=ROWS"),
+        ("keep = 0.5", 'keep = 0.5\ncap = ["a=1", "a=2"]', "line 12: --cap is given twice for the column 'a'"),
+        ("keep = 0.5", "", "line 10: --by score.length ranks all rows, and nothing says how many to keep"),
+        ('by = "score.length"\nkeep = 0.5', 'require = ["tokens > 1"]\ntrim = 0.1', "line 11: --trim needs --by"),
+        ("shard-rows = 15", "holdout = 1.5", "line 15: --holdout 1.5 must lie between 0 and 1"),
+        ("shard-rows = 15", 'holdout-by = "url"', "line 15: --holdout-by url needs --holdout"),
         ("[[score]]\nscorer = \"length\"", "", "by reads 'score.length', and no [[score]] of the recipe adds it"),
     ],
 )  # fmt: skip
@@ -91,6 +103,28 @@ def test_a_mistake_is_told_with_its_line(tmp_path, before, after, told):
     assert before in GOOD
     text = GOOD.replace(before, after, 1)
     assert told in message(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('require = ["toknes > 3"]', "names 'toknes', which is no column; did you mean 'tokens'?"),
+        ('require = ["meta.lang = 1"]', ""),
+        ('require = ["score.length > 3 AND late = 1 AND source = 1"]', ""),
+        ('[materialize]\ntag = "sorce"', "line 10: tag = 'sorce' is no column of the data; did you mean 'source'?"),
+        ('[materialize]\ntag = "late"\nholdout = 0.1\nholdout_by = "id"', ""),
+    ],
+)
+def test_columns_are_looked_for_in_the_data(tmp_path, line, told):
+    rows = ['{"text": "a", "tokens": 1, "meta": {"lang": "en"}}'] * 400 + ['{"text": "a", "late": 1, "source": 2}']
+    (tmp_path / "data.jsonl").write_text("\n".join(rows))
+    start = 'out = "out"\n[data]\npaths = ["data.jsonl"]\n[[score]]\nscorer = "length"\n'
+    text = f'{start}[prune]\nby = "score.length"\nkeep = 0.5\n{line}\n'
+    if told:
+        assert told in message(tmp_path, text)
+    else:
+        (tmp_path / "recipe.toml").write_text(text)
+        assert read_recipe.read(tmp_path / "recipe.toml").scorers == ("length",)
 
 
 def test_the_good_recipe_is_good(tmp_path):
@@ -189,3 +223,11 @@ def test_a_score_that_no_scorer_adds_is_missed_before_scoring(tmp_path):
     assert "line 12: require reads 'score.lenght', and no [[score]]" in message(tmp_path, text)
     (tmp_path / "recipe.toml").write_text(text.replace("score.lenght < 4", "source = 'score.other'"))
     read_recipe.read(tmp_path / "recipe.toml")
+
+
+def test_a_folder_is_no_recipe(tmp_path, cli):
+    line = one_line(cli("run", tmp_path, "--out", tmp_path / "out"))
+    assert (
+        f"{tmp_path} is a folder, not a recipe. `curate run --init {tmp_path}` writes a recipe for the data in it"
+        in line
+    )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from curate.words import ngrams
 
@@ -21,7 +21,7 @@ LEVEL = 0.9  # probability that the AUC of all rows lies within the interval
 
 @dataclass(frozen=True)
 class Separability:
-    """The AUC with its 90 % interval: 0.5 where nothing tells the rows apart, 1 where each row can be told."""
+    """The AUC with its 90 % interval: 0.5 is chance, and 1 is right about every pair of rows."""
 
     auc: float
     low: float
@@ -52,7 +52,7 @@ def separability(features: np.ndarray | csr_matrix, is_second: np.ndarray, group
         features: (n, d) features of the rows of both.
         is_second: (n,) booleans, true for the rows of the second data set.
         group: (n,) numbers that are equal where two rows are equal. Rows of a group are in one fold. Otherwise a
-            classifier would learn from the copy of a row in one data set that the same row is not of the other.
+            classifier would be trained on a copy of a row that it is then tested on.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -69,7 +69,7 @@ def separability(features: np.ndarray | csr_matrix, is_second: np.ndarray, group
         areas.append(area)
         variances.append(variance)
     mean, deviation = float(np.mean(areas)), float(np.sqrt(np.sum(variances)) / FOLDS)
-    reach = norm.ppf((1 + LEVEL) / 2) * deviation
+    reach = ndtri((1 + LEVEL) / 2) * deviation
     return Separability(mean, max(0.0, mean - reach), min(1.0, mean + reach))
 
 
@@ -78,6 +78,9 @@ def auc(values: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
 
     The AUC is the probability that a true row has a higher value than a false one; ties count half.
     """
+    # scipy.stats takes half a second to import, and every prune imports this file.
+    from scipy.stats import rankdata
+
     ranks, positive = rankdata(values), truth.astype(bool)
     m, n = int(positive.sum()), int((~positive).sum())
     # Of each true row the share of false rows below it, and of each false row the share of true rows above it.

@@ -12,10 +12,8 @@ import polars as pl
 from curate.errors import SchemaError
 from curate.pruning.requirements import columns
 from curate.pruning.requirements.columns import RequiredRows
-from curate.pruning.requirements.requirement import DUPLICATES, Requirement, names_in, refusal, unknown_column
+from curate.pruning.requirements.requirement import DUPLICATES, Requirement, check, expression
 from curate.tables.shards import Shard
-
-MOST = 1000  # requirements: codes have room for 65,535, and nobody reads a table of so many reasons
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,8 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
     Raises:
         SchemaError: if one cannot be used, with what to change.
     """
-    if len(texts) > MOST:
-        raise SchemaError(f"{len(texts)} requirements are too many: give at most {MOST}, and join some by AND")
-    if "kept" in texts:
-        raise refusal(
-            "kept",
-            "would be the reason of rows that it removes, and 'kept' is that of rows that are kept",
-            "Write kept = true",
-        )
-    if twice := next((text for i, text in enumerate(texts) if text in texts[:i]), None):
-        raise refusal(twice, "is given twice", "Leave one out")
     present = columns.of_scores(shards)
+    check(texts, present)
     requirements = tuple(_read_one(text, number, scores, present) for number, text in enumerate(texts, start=1))
     with_inputs = any(requirement.inputs for requirement in requirements)
     rows = columns.required_rows(scores, shards, with_inputs=with_inputs, partial=partial) if requirements else ()
@@ -76,19 +65,20 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
 
 
 def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> Requirement:
-    names = names_in(text, present)
-    if set(names) <= set(present):
-        return Requirement(text, number, names)
+    parsed = expression(text, tuple(present))
+    if set(parsed.columns) <= set(present):
+        return Requirement(text, number, tuple(sorted(parsed.columns)))
     # Only now the inputs are needed: they may have been moved away since they were scored.
-    unknown = [name for name in names if name not in present]
+    unknown = [path for path in parsed.paths if path[0] not in present]
     try:
-        of_inputs = columns.of_inputs(scores, unknown)
+        of_inputs = columns.of_inputs(scores, [path[0] for path in unknown])
     except SchemaError as error:
-        raise unknown_column(text, unknown[0], present, f". Columns of the inputs cannot be used: {error}") from None
+        more = f". Columns of the inputs cannot be used: {error}"
+        raise parsed.written.no_column(".".join(unknown[0]), present, more) from None
     every = tuple(dict.fromkeys((*present, *of_inputs)))
-    names = names_in(text, every)
-    if unknown := [name for name in names if name not in every]:
-        raise unknown_column(text, unknown[0], every)
+    parsed = expression(text, every)
+    parsed.check_columns(every)
+    names = sorted(parsed.columns)
     # A column of both files is that of the score file, where every row has an identity.
     return Requirement(
         text,

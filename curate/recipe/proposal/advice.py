@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from curate import open_sets
+from curate.pruning.requirements import requirement
 from curate.recipe.proposal.texts import TextFacts
 from curate.scoring import specs
 
@@ -88,7 +89,7 @@ def _candidates(facts: TextFacts, *, chat: bool) -> Iterator[ScorerAdvice]:
         "repetition",
         "texts that repeat their lines or phrases are mostly menus, lists and logs",
         requirement="score.repetition >= 0",
-        source="below 0 a fraction is over Gopher's limit (Rae et al. 2021, arXiv 2112.11446, Table A1)",
+        source="below 0, more is repeated than Gopher allows (Rae et al. 2021, arXiv 2112.11446, Table A1)",
     )
     if is_english and suits_pages:
         yield ScorerAdvice(
@@ -118,8 +119,8 @@ def _tried(advice: ScorerAdvice, frame: pl.DataFrame) -> ScorerAdvice:
     scorer = specs.build(spec(advice))
     if not set(scorer.needs) <= {"text"}:
         return advice
-    passes = scorer(frame).select(pl.sql_expr(_quoted(advice.requirement, scorer.schema)))
-    share = 1 - float(passes.to_series().fill_null(False).mean() or 0)  # type: ignore[arg-type]
+    passes = requirement.expression(advice.requirement, tuple(scorer.schema)).values(scorer(frame))
+    share = 1 - float(passes.fill_null(False).mean() or 0)  # type: ignore[arg-type]
     return ScorerAdvice(advice.scorer, advice.why, advice.options, advice.requirement, advice.source, share)
 
 
@@ -127,10 +128,3 @@ def spec(advice: ScorerAdvice) -> str:
     """Return the scorer as the command line names it."""
     options = ",".join(f"{key}={value}" for key, value in advice.options.items())
     return f"{advice.scorer}:{options}" if options else advice.scorer
-
-
-def _quoted(condition: str, columns: Mapping[str, object]) -> str:
-    """Return a condition with its columns in double quotes, which Polars needs around names with dots."""
-    for name in columns:
-        condition = condition.replace(name, f'"{name}"')
-    return condition

@@ -103,7 +103,7 @@ def apply(column_map: ColumnMap, tables: Sequence[NamedTable]) -> list[NamedTabl
     for name, expression in column_map.expressions.items():
         columns = list(dict.fromkeys(column for table in tables for column in table.frame.columns))
         try:
-            parsed = _parsed(expression, columns)
+            parsed = _parsed(name, expression, columns)
             used = parsed.meta.root_names()
             missing = [next((c for c in used if c not in table.frame.columns), None) for table in tables]
             if None not in missing:
@@ -117,13 +117,13 @@ def apply(column_map: ColumnMap, tables: Sequence[NamedTable]) -> list[NamedTabl
     return list(tables)
 
 
-def _parsed(expression: str, columns: Sequence[str]) -> pl.Expr:
+def _parsed(name: str, expression: str, columns: Sequence[str]) -> pl.Expr:
     """Return an expression over columns that some table has."""
     if expression in columns:
         return pl.col(expression)
     if expression[:1] == expression[-1:] == "'" and expression[1:-1] in columns:
         raise TypeError(f'in SQL, {expression} is text. Write "{expression[1:-1]}"')
-    return sql.expression(expression, columns)
+    return sql.table_expression(sql.WrittenSql(expression, _where(name, expression), _remedy(columns)), columns)
 
 
 def _with_column(table: NamedTable, name: str, expression: str, parsed: pl.Expr) -> NamedTable:
@@ -141,9 +141,18 @@ def _with_column(table: NamedTable, name: str, expression: str, parsed: pl.Expr)
 
 
 def _refusal(name: str, expression: str, table: NamedTable, reason: str) -> SchemaError:
-    shown = sql.problem(reason)
     return SchemaError(
-        f"--map {name}={expression} does not work on {table.origin} ({shown}). The right side of a --map is a column "
-        f"or an expression in SQL over the columns {first_few(table.frame.columns)}. Put a name that holds spaces or "
-        "signs in double quotes"
+        f"{_where(name, expression)} does not work on {table.origin} ({sql.detail(reason)}). "
+        f"{_remedy(table.frame.columns)}"
+    )
+
+
+def _where(name: str, expression: str) -> str:
+    return f"--map {name}={expression}"
+
+
+def _remedy(columns: Sequence[str]) -> str:
+    return (
+        f"The right side of a --map is a column or an expression in SQL over the columns {first_few(columns)}. Put a "
+        "name that holds spaces or signs in double quotes"
     )

@@ -12,9 +12,13 @@ from curate.streaming.near_duplicates.merges import find_duplicates
 from curate.streaming.near_duplicates.signatures import Bands
 from curate.streaming.near_duplicates.stored_links import (
     LinkTable,
+    generations_of_rows,
     links_of_part,
     settings_of_links,
     stored_links,
 )
 
-__all__ = ["Bands", "LinkTable", "find_duplicates", "links_of_part", "settings_of_links", "stored_links"]
+__all__ = [
+    "Bands", "LinkTable", "find_duplicates", "generations_of_rows", "links_of_part", "settings_of_links",
+    "stored_links",
+]  # fmt: skip

@@ -81,6 +81,13 @@ def recorded_settings(folder: Path) -> tuple[Bands, float] | None:
     return Bands(int(bands), int(rows), int(ngram), int(seed)), threshold
 
 
+def finished_parts(folder: Path) -> tuple[tuple[str, int], ...]:
+    """Return the names of the parts of the finished generations in a folder, each with its generation."""
+    path = folder / RECORD
+    record = array_files.read_arrays(path) if files.exists(path) else {"parts": np.zeros(0), "generations": np.zeros(0)}
+    return tuple(zip(record["parts"].tolist(), record["generations"].tolist(), strict=True))
+
+
 def _write(corpus: Corpus, settings: np.ndarray, finished: int) -> None:
     parts = [part for part in corpus.parts if part.generation < finished]
     record: Arrays = {

@@ -11,12 +11,13 @@ import numpy as np
 
 from curate.errors import SchemaError
 from curate.storage import files, manifest, s3
-from curate.streaming.near_duplicates.finished import LINKS_OF_PART, recorded_settings
-from curate.streaming.near_duplicates.signatures import Bands
+from curate.streaming.near_duplicates.finished import LINKS_OF_PART, finished_parts, recorded_settings
+from curate.streaming.near_duplicates.signatures import SIGNATURES, Bands
 from curate.tables.corpus import CorpusPart, array_files
 from curate.tables.corpus.corpus import kept_path
 
 SCORER = "duplicates"  # the scorer whose folder of results holds the links
+REMEDY = "Score the data again with --scorer duplicates"
 
 
 @dataclass(frozen=True)
@@ -42,17 +43,33 @@ def stored_links(out: Path, similarity: float = 0.0) -> Iterator[LinkTable]:
     same.
 
     Raises:
-        SchemaError: if the job has no links: it did not run the scorer ``duplicates`` to its end.
+        SchemaError: if the job has no links: it did not run the scorer ``duplicates`` to its end. Also if a file of
+            them is missing.
         Interrupted: if a file is damaged.
     """
     settings_of_links(out)
-    for path in files.below(_folder(out) / LINKS_OF_PART, ".npz"):
-        yield _links(path, similarity)
+    for name, _ in finished_parts(_folder(out)):
+        yield _links(_folder(out) / LINKS_OF_PART / f"{name}.npz", similarity)
 
 
 def links_of_part(out: Path, part: CorpusPart, similarity: float = 0.0) -> LinkTable:
     """Return the links of the rows of one part to rows before them, as `stored_links` does."""
     return _links(kept_path(_folder(out), LINKS_OF_PART, part), similarity)
+
+
+def generations_of_rows(out: Path, ids: np.ndarray) -> np.ndarray:
+    """Return the generation (n,) int64 of each row. It is 0 for all unless files were added to the job.
+
+    ``ids`` (n,) uint64 are the sorted hash(id, seed) of the rows, as links have them.
+    """
+    result = np.zeros(len(ids), np.int64)
+    for name, generation in finished_parts(_folder(out)):
+        # A link names the rows, and not their parts. The signatures of a part tell which rows it has.
+        if generation and len(ids):
+            rows = array_files.read_arrays(_folder(out) / SIGNATURES / f"{name}.npz")["ids"]
+            places = np.minimum(np.searchsorted(ids, rows), len(ids) - 1)
+            result[places[ids[places] == rows]] = generation
+    return result
 
 
 def settings_of_links(out: Path) -> tuple[Bands, float]:
@@ -73,6 +90,8 @@ def settings_of_links(out: Path) -> tuple[Bands, float]:
 
 
 def _links(path: Path, similarity: float) -> LinkTable:
+    if not files.exists(path):
+        raise SchemaError(f"{s3.shown(path)} is missing: links between duplicates. {REMEDY}")
     link = array_files.read_arrays(path)
     chosen = link["similarity"] >= similarity
     return LinkTable(*(link[name][chosen] for name in ("first", "second", "similarity", "equal")))

@@ -13,12 +13,13 @@ import polars as pl
 import pyarrow as pa
 
 from curate.errors import SchemaError
+from curate.tables import sql
 from curate.tables.columns.arrow_types import decoded, inner_names, is_text, plain
-from curate.tables.mapping import chat, options, row_sql
+from curate.tables.mapping import chat, options
 from curate.tables.mapping.column_mapping import TEXT, ColumnMapping, plain_name, quoted_name
 
 JOINT = "\n\n"  # stands between two texts that --join joins: an empty line, as between paragraphs
-ADVICE = "Correct --columns"
+ADVICE = "Compute it from the columns of a row"
 # The types of columns that the parsers of JSON and CSV make, by the names that jobs use.
 FIXED: Mapping[str, pa.DataType] = {
     TEXT: pa.large_string(),
@@ -46,7 +47,7 @@ class Computed:
 
     written: str
     expression: pl.Expr = field(compare=False)
-    paths: tuple[row_sql.Path, ...]
+    paths: tuple[sql.Path, ...]
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -109,9 +110,9 @@ class FileColumns:
         }
 
     @cached_property
-    def nested(self) -> Mapping[str, tuple[row_sql.Path, ...]]:
+    def nested(self) -> Mapping[str, tuple[sql.Path, ...]]:
         """The fields that expressions read of columns of structs."""
-        fields: dict[str, dict[row_sql.Path, None]] = {}
+        fields: dict[str, dict[sql.Path, None]] = {}
         for origin in self.origins.values():
             for column, *inner in origin.paths if isinstance(origin, Computed) else ():
                 if inner and not self.roles.get(column):
@@ -181,7 +182,7 @@ class FileColumns:
             ) from None
 
     def _joined(self, batch: pa.RecordBatch, origin: Joined) -> pa.Array:
-        # Arrow 26 loses the rows of which all texts are null.
+        # Arrow 26 loses the rows whose texts are all null.
         texts = _frame({name: batch.column(name) for name in origin.columns}, batch.num_rows).select(
             pl.all().cast(pl.String)
         )
@@ -195,7 +196,7 @@ class FileColumns:
         try:
             values = frame.select(origin.expression.alias("value"))["value"]
         except pl.exceptions.PolarsError as error:
-            raise SchemaError(f"{self.path}: {origin.written} fails: {row_sql.detail(error)}. {ADVICE}") from None
+            raise SchemaError(f"{self.path}: {origin.written} fails: {sql.detail(error)}. {ADVICE}") from None
         return _array(values, batch.num_rows)
 
 
@@ -235,23 +236,23 @@ def bound(mapping: ColumnMapping, columns: Mapping[str, pa.DataType], path: Path
 # The files of a job are all read with one mapping, and small files are many.
 @lru_cache(maxsize=16)
 def certain_columns(mapping: ColumnMapping) -> tuple[str, ...]:
-    """Return the columns of files that a mapping names for sure: those that can be no expression."""
+    """Return the columns of files that a mapping names for sure: those that cannot be expressions."""
     names = [plain_name(written) for written in _written(mapping).values()]
     text = (TEXT,) if mapping.render and TEXT not in mapping.written else ()
     return tuple(dict.fromkeys((*(name for name in names if name is not None), *mapping.join, *text)))
 
 
 @lru_cache(maxsize=16)
-def paths_read(mapping: ColumnMapping, columns: tuple[str, ...] = ()) -> tuple[row_sql.Path, ...]:
+def paths_read(mapping: ColumnMapping, columns: tuple[str, ...] = ()) -> tuple[sql.Path, ...]:
     """Return the columns and fields that the expressions of a mapping read, if no column has their whole text as name.
 
-    ``columns`` are those that a file has. What is no expression is left out; `bound` says so.
+    ``columns`` are those that a file has. A text that is not an expression is left out; `bound` reports it.
     """
-    paths: dict[row_sql.Path, None] = {}
+    paths: dict[sql.Path, None] = {}
     for written in _written(mapping).values():
         if plain_name(written) is None and written not in columns:
             try:
-                paths |= dict.fromkeys(row_sql.paths(row_sql.expression(written, columns, written)))
+                paths |= dict.fromkeys(sql.row_expression(sql.WrittenSql(written, "", ""), columns).paths)
             except SchemaError:
                 continue
     return tuple(paths)
@@ -273,16 +274,13 @@ def _origin(name: str, written: str, columns: Mapping[str, pa.DataType], path: P
         use = "" if name == TEXT else f" for {name}"
         raise SchemaError(f"{path} has no column {column!r}{use}; {options.shown(list(columns), column)}")
     try:
-        parsed = row_sql.expression(written, list(columns), where)
-    except row_sql.NotSql as error:
+        parsed = sql.row_expression(sql.WrittenSql(written, where, ADVICE), columns)
+    except sql.NotSql as error:
         raise SchemaError(
-            f"{error}, and {path.name} has no such column; {options.shown(list(columns), column)}"
+            f"{error.problem}, and {path.name} has no such column; {options.shown(list(columns), column)}"
         ) from None
-    paths = row_sql.paths(parsed)
-    for root, *_ in paths:
-        if root not in columns:
-            raise SchemaError(f"{where}: there is no column {root!r}; {options.shown(list(columns), root)}")
-    return Computed(written, parsed, paths)
+    parsed.check_columns(columns)
+    return Computed(written, parsed.polars, parsed.paths)
 
 
 def _kind(origin: Origin, columns: Mapping[str, pa.DataType], where: str) -> pa.DataType:
@@ -292,11 +290,11 @@ def _kind(origin: Origin, columns: Mapping[str, pa.DataType], where: str) -> pa.
     try:
         return _array(frame.select(origin.expression.alias("value"))["value"], 0).type
     except pl.exceptions.StructFieldNotFoundError as error:
-        missing = row_sql.detail(error)
+        missing = str(error).split()[0]
         fields = [name for column in origin.columns for name in inner_names(columns[column])]
         raise SchemaError(f"{where}: there is no field {missing!r}; {options.shown(fields, missing)}") from None
     except pl.exceptions.PolarsError as error:
-        raise SchemaError(f"{where}: {row_sql.detail(error)}. {ADVICE}") from None
+        raise SchemaError(f"{where}: {sql.detail(error)}. {ADVICE}") from None
 
 
 def _is_numbers(name: str) -> bool:

@@ -6,25 +6,20 @@ The hashes of groups are counted in buckets, so that memory does not grow with t
 link takes about 125 bytes while groups are formed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from curate.errors import SchemaError
-from curate.storage import files, manifest
 from curate.storage.files import replacing
+from curate.streaming import linkage, near_duplicates
 from curate.tables import batches
-from curate.tables.corpus import array_files
 from curate.training_set.ordering import pool_draw
 
 BUCKETS = 1 << 16  # of the hashes of groups: a share is met to within about 1 / 65,536 of the tokens
-FINISHED = "finished.npz"  # the record of the scorer `duplicates`, beside its folder of links
-SEED = 3  # the place of the seed among the settings in that record
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,21 @@ class Holdout:
         """
         if not 0 < self.share < 1:
             raise SchemaError(f"--holdout {self.share:g} must lie between 0 and 1, such as 0.01")
+
+
+def holdout(share: float | None, by: str = "") -> Holdout | None:
+    """Return what the options ``--holdout`` and ``--holdout-by`` say; None if nothing is held out.
+
+    Raises:
+        SchemaError: if the share is not between 0 and 1, or there is only a column.
+    """
+    if share is None:
+        if by:
+            raise SchemaError(f"--holdout-by {by} needs --holdout, the share of the tokens to set aside")
+        return None
+    result = Holdout(share, by)
+    result.check()
+    return result
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,11 @@ class GroupRule:
 
 def has_links(scores: Path) -> bool:
     """Return whether a folder of scores has the links of the scorer `duplicates`."""
-    return bool(_records(scores))
+    try:
+        near_duplicates.settings_of_links(scores)
+    except SchemaError:
+        return False
+    return True
 
 
 def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
@@ -91,25 +105,19 @@ def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
 
     A row is hash(id, seed), and a group the smallest hash among its rows. Returns None if no rows are linked.
     """
-    if not (records := _records(scores)):
+    if not has_links(scores):
         return None
-    record = records[0]
-    seed = int(array_files.read_arrays(record)["settings"][SEED])
-    parts = [array_files.read_arrays(part) for part in files.below(record.parent / "links", ".npz")]
-    first, second = (
-        np.concatenate([np.zeros(0, np.uint64), *(p[name] for p in parts)]) for name in ("first", "second")
-    )
-    if not len(first):
+    settings, _ = near_duplicates.settings_of_links(scores)
+    pairs = [np.stack([table.first, table.second]) for table in near_duplicates.stored_links(scores)]
+    rows, ends = np.unique(np.concatenate([np.zeros((2, 0), np.uint64), *pairs], axis=1), return_inverse=True)
+    if not len(rows):
         return None
-    rows, ends = np.unique(np.concatenate([first, second]), return_inverse=True)
-    ends = ends.reshape(2, -1)
-    edges = coo_matrix((np.ones(len(first), bool), (ends[0], ends[1])), shape=(len(rows), len(rows)))
-    _, labels = connected_components(edges, directed=False)
+    labels = linkage.components(ends.reshape(2, -1).T, len(rows))
     # Rows are sorted, so the first row of a group has its smallest hash.
     _, smallest = np.unique(labels, return_index=True)
     with replacing(path) as temporary, temporary.open("wb") as handle:
         np.save(handle, np.stack([rows, rows[smallest[labels]]]))
-    return HoldoutLinks(path, seed)
+    return HoldoutLinks(path, settings.seed)
 
 
 def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
@@ -130,14 +138,19 @@ def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
             tokens += size
     if not tokens:
         smallest = int(sizes[sizes > 0].min()) if total else 0
-        least = f"--holdout {smallest / total:.2g} or more" if total else "another --holdout"
+        if smallest == total:
+            raise SchemaError(
+                f"--holdout {share:g}: all rows, of {total} tokens, are one group, which is not split. Leave --holdout "
+                "out, or name a column with smaller groups by --holdout-by"
+            )
         raise SchemaError(
             f"--holdout {share:g} of {total} tokens are {most:.4g}, and the smallest group of rows has {smallest}. Use "
-            f"{least}, or a column with smaller groups"
+            f"--holdout {_rounded_up(smallest / total)} or more, or a column with smaller groups"
         )
     return mask
 
 
-def _records(scores: Path) -> Sequence[Path]:
-    folder = scores / manifest.FOLDER
-    return [path for path in files.below(folder, FINISHED) if files.below(path.parent / "links", ".npz")]
+def _rounded_up(share: float) -> str:
+    """Return a share between 0 and 1 with two digits, rounded up, so that the number in a message is enough."""
+    digits = 1 - floor(log10(share))
+    return f"{ceil(share * 10**digits) / 10**digits:g}"

@@ -187,9 +187,9 @@ def test_conversations_without_render_get_advice(tmp_path, kind):
     ("columns", "message"),
     [
         ("text=txet", "no column 'txet'; it has .*Did you mean text?"),
-        ("source=mta.domain", "no column 'mta'"),
-        ("source=lower(labl)", "no column 'labl'.*Did you mean label?"),
-        ("source=sum(tokens)", "one value for each row"),
+        ("source=mta.domain", "names 'mta.domain', which is no column"),
+        ("source=lower(labl)", "names 'labl', which is no column; did you mean 'label'"),
+        ("source=sum(tokens)", "depends on other rows"),
         ("source=a b", "no SQL expression"),
     ],
 )
