@@ -41,8 +41,8 @@ def main():
     data, out = sys.argv[1:3]
     def run(pipeline, name, tasks=1):
         LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=f"{out}/logs/{name}").run()
-    filters = [GopherRepetitionFilter(), GopherQualityFilter(), C4QualityFilter(filter_no_terminal_punct=False),
-               FineWebQualityFilter()]
+    # C4's filter also removes lines of the texts that pass, so it comes last: the others judge whole texts, as ours do.
+    filters = [GopherRepetitionFilter(), GopherQualityFilter(), FineWebQualityFilter(), C4QualityFilter()]
     run([JsonlReader(data), *filters, JsonlWriter(f"{out}/filtered", compression=None)], "filter")
     run([JsonlReader(f"{out}/filtered"), MinhashDedupSignature(f"{out}/signatures")], "signatures")
     run([MinhashDedupBuckets(f"{out}/signatures", f"{out}/buckets")], "buckets", 14)

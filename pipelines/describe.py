@@ -84,20 +84,20 @@ def _compared(comparison: "DataComparison") -> str:
     from pipelines.shared.show import table
 
     (first, second), (first_sample, second_sample) = comparison.rows, comparison.sample
-    told, apart = comparison.words, comparison.distance
+    words, distance = comparison.words, comparison.distance
     columns = {"first": "data", "second": "against"}
-    beyond = "more than" if apart.distance > apart.chance_high else "not more than"
+    beyond = "more than" if distance.distance > distance.chance_high else "not more than"
     lines = [
         f"{first} rows in the data and {second} in --against; {first_sample} and {second_sample} sampled",
         comparison.verdict,
-        f"Transport distance of {apart.rows} rows of each: {apart.distance:.3g}, {beyond} random halves of both "
-        f"together ({apart.chance:.3g}, at most {apart.chance_high:.3g})",
+        f"Transport distance of {distance.rows} rows of each: {distance.distance:.3g}, {beyond} that of random halves "
+        f"of both together ({distance.chance:.3g} on average, at most {distance.chance_high:.3g})",
     ]
     if comparison.sources.height > 1:
         lines += ["", "Rows by source:", table(comparison.sources.rename(columns))]
-    if told is not None and told.height:
-        lines += ["", "Words whose share of the rows differs more than chance allows:", table(told.rename(columns), 3)]
-    elif told is not None:
+    if words is not None and words.height:
+        lines += ["", "Words whose share of the rows differs more than chance allows:", table(words.rename(columns), 3)]
+    elif words is not None:
         lines += ["", "No word's share of the rows differs more than chance allows."]
     if comparison.clusters.height:
         heading = "Clusters of similar rows, by their share of the rows:"

@@ -40,7 +40,7 @@ def main(
         str,
         typer.Option(
             help="A column, such as source, whose value is prepended to each text: `source: books` and an empty line. "
-            "The tokens of these tags are counted: a quarter of their bytes."
+            "The tokens of these tags are counted, with the tokenizer of the texts if one counted them."
         ),
     ] = "",
     holdout: Annotated[

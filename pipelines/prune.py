@@ -3,7 +3,7 @@
 One decision file for each score file gives the reason for each row. --require removes the rows that fail a condition.
 --by and --keep then rank the remaining rows, and keep a share of them.
 
-Example: curate prune scores/ --require 'score.length > 100' --require 'score.duplicates >= 0.25' --by score.dsir \\
+Example: curate prune scores/ --require 'score.length > 100' --require 'score.duplicates >= 0.25' --by score.dsir
 --keep 0.3 --out kept/
 """
 
@@ -44,8 +44,8 @@ BALANCE = (
 CAP = (
     "COLUMN=K keeps at most K rows of each value of a column, such as conversation=1; COLUMN=Ktokens keeps at most K "
     "tokens, such as source=2e9tokens. The best rows by --by are kept, or without --by random ones. COLUMN=even gives "
-    "every value the same part of the budget, as far as it has rows. A row without a value is never counted with "
-    "others. Caps apply before the budget, in the order in which they are given. May be repeated for other columns."
+    "every value the same part of the budget, as far as it has rows. Each row without a value counts as a value of its "
+    "own. Caps apply before the budget, in the order in which they are given. May be repeated for other columns."
 )
 GUARD = (
     "Stop, and write nothing, if a source loses far more rows than the others. Each source must keep at least 1 minus "
@@ -67,8 +67,8 @@ def main(
     by: Annotated[
         str,
         typer.Option(
-            help="The column to rank the rows by that meet all conditions: a score, such as score.prototypes, or "
-            "tokens. Without it, --cap and the budget keep rows at random."
+            help="The column by which the rows that meet all conditions are ranked: a score, such as score.prototypes, "
+            "or tokens. Without it, --cap and the budget keep rows at random."
         ),
     ] = "",
     keep: Annotated[
@@ -129,7 +129,9 @@ def main(
     max_source_removal: Annotated[float, typer.Option(help=GUARD)] = 0.5,
     verify: Annotated[
         int,
-        typer.Option(min=0, help="With --by score.duplicates: compare the full text of this many removed rows."),
+        typer.Option(
+            min=0, help="With --by score.duplicates: check the similarity of this many removed rows exactly. 0: none."
+        ),
     ] = 16,
     materialize: Annotated[
         bool,
@@ -235,7 +237,7 @@ def text(pruned: "Pruned") -> list[str]:
         result = f"{wrong} have no other text as similar as their score says" if wrong else "no score is wrong"
         lines += ["", f"{amount(verified.height, 'removed row')} compared exactly with all other texts: {result}"]
         lines += [] if verified.is_empty() else [table(verified)]
-    if pruned.pools is not None:
+    if pruned.pools is not None and pruned.out is not None:
         lines += ["", pruned.shift, f"pools of what is kept: {pruned.out / POOLS}"]
     if pruned.dry_run:
         if not pruned.removal.examples.is_empty():

@@ -136,9 +136,9 @@ def _details(done: "StepDone") -> list[str]:
         case Pruned():
             return [*prune.text(done.result), ""]
         case Pools():
-            return [table(done.result.table(), 6), ""]
+            return [table(done.result.table(), 6, done.result.tokens_noun), ""]
         case TrainingSet():
-            return [table(done.result.table()), ""]
+            return [table(done.result.table(), tokens=done.result.tokens_noun), ""]
     return []
 
 

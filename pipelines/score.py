@@ -34,6 +34,15 @@ def main(
     text_column: TextColumn = "text",
     join: Join = "",
     render: Render = "",
+    carry: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="A column of the data to copy into the score files, such as conversation: text of up to 4,096 bytes, "
+            "numbers, booleans, dates or times. `curate prune` can then cap it, or name it in --require. Repeat it for "
+            "further columns.",
+        ),
+    ] = None,
     on_error: Annotated[
         Literal["quarantine", "fail"],
         typer.Option(
@@ -87,7 +96,7 @@ def main(
 
         text_column, mapped = mapping(columns, text_column, join, render)
         reading = Reading(text_column, document_bytes=document_bytes, dtype=dtype, mapping=mapped)
-        expected = forecast(data, scorer, reading, out)
+        expected = forecast(data, scorer, reading, out, carry=carry or ())
         result(as_json, expected.record(), str(expected))
         return
     # The workers start first: this process takes most of a second for its own imports.
@@ -101,6 +110,7 @@ def main(
                 data,
                 scorer,
                 out,
+                carry=carry or (),
                 text_column=text_column,
                 columns=columns,
                 join=join,

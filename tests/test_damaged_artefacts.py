@@ -10,6 +10,7 @@ import pytest
 from artefact_samples import make, outcome
 from conftest import documents
 from damage import damaged
+from job_samples import job_samples, kinds_of
 
 from curate import __version__
 from curate.errors import SchemaError
@@ -25,7 +26,12 @@ PLAN = {"plans": [{"budget": BUDGET, "weights": {"a": 0.5, "b b": 0.5}}]}
 def samples(request, tmp_path_factory):
     """A folder with valid artefacts, the artefacts, and how many damaged files to try."""
     folder = tmp_path_factory.mktemp("samples")
-    return folder, make(folder, every_fit=request.param), 5000 if request.param else 100
+    artefacts = make(folder, every_fit=request.param) + job_samples(folder)
+    return folder, artefacts, 5000 if request.param else 200
+
+
+def test_every_kind_of_artefact_has_a_sample(samples):
+    assert kinds_of(samples[1]) == set(artifacts.KINDS)
 
 
 def test_damaged_artefacts_are_read_or_refused_in_one_line(samples):
@@ -186,7 +192,7 @@ JOBS = {
 # Which jobs read the files of each folder.
 READ_BY = {
     "scores": ("status", "score", "prune"),
-    "kept": ("pools",),
+    "kept": ("pools", "prune"),
     "runs.runs": ("pilot",),
     "train": ("materialize",),
     "plan.json": ("materialize", "export"),

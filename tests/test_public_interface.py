@@ -8,6 +8,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from statistics import median
+from typing import get_overloads
 
 import pytest
 
@@ -78,6 +79,19 @@ def test_a_job_takes_options_by_name_and_has_types(name):
     assert len(positional) <= 3, f"curate.{name} takes {len(positional)} arguments by position"
     assert all(p.annotation is not inspect.Parameter.empty for p in signature.parameters.values())
     assert signature.return_annotation is not inspect.Signature.empty
+
+
+def test_the_two_forms_of_score_take_the_options_of_the_function():
+    with_folder, in_memory = (inspect.signature(form).parameters for form in get_overloads(curate.score))
+    parameters = inspect.signature(curate.score).parameters
+    assert list(with_folder) == list(parameters)
+    # These concern the files of an output folder.
+    assert set(parameters) - set(in_memory) == {"on_error", "restart", "relearn", "cache", "take_over"}
+
+
+def test_score_and_prune_need_no_output_folder():
+    for job in (curate.score, curate.prune):
+        assert inspect.signature(job).parameters["out"].default is None
 
 
 def test_rooms_export_what_their_docstring_promises():

@@ -1,7 +1,9 @@
 """Hold why rows were kept or removed, and show it as text, a table or JSON."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import polars as pl
 
@@ -9,12 +11,14 @@ from curate.answers.near_copies import NearCopy
 from curate.answers.score_ranks import CutEnds
 from curate.errors import amount
 
+SHOWN_CHARACTERS = 200  # of a value, such as a text that a requirement reads
+
 
 @dataclass(frozen=True)
 class StandingScore:
-    """A column of a row's score file: its value, its meaning (None: none is declared), and its place among all rows.
+    """A column of a row's score file: its value, its meaning (None: none is declared), and its rank.
 
-    ``below`` is the share of all rows with a lower value, None for what is no number.
+    ``below`` is the share of all rows with a lower value; None for a value that is not a number.
     """
 
     column: str
@@ -30,16 +34,22 @@ class StandingScore:
 
 
 @dataclass(frozen=True)
-class Met:
-    """Whether a row meets a requirement (None: it was not applied to this row), and the values that decided."""
+class RequirementResult:
+    """Whether a row meets a requirement (None: it was not applied to this row), and the values that decided.
+
+    ``regrouped`` says that groups of duplicates were formed again among the rows that meet the other requirements, so
+    that the stored score alone did not decide.
+    """
 
     requirement: str
     met: bool | None
     values: Mapping[str, object]
+    regrouped: bool = False
 
     def __str__(self) -> str:
         """Return the requirement and its result, in one line."""
         values = ", ".join(f"{name} = {_shown(value)}" for name, value in self.values.items())
+        values += " before groups were formed again among the rows that meet the others" if self.regrouped else ""
         result = {True: "met", False: "NOT met", None: "not applied, since the row fails another requirement"}
         return f"{result[self.met]}: {self.requirement} ({values})"
 
@@ -76,14 +86,14 @@ class RowFate:
     row: int
     reason: str
     scores: tuple[StandingScore, ...]
-    requirements: tuple[Met, ...]
+    requirements: tuple[RequirementResult, ...]
     ranked: RankedScore | None
     copies: tuple[NearCopy, ...]
 
     @property
     def kept(self) -> bool | None:
         """Return whether the row is kept; None where nothing was decided."""
-        return self.reason.startswith("kept") if self.reason else None
+        return is_kept(self.reason) if self.reason else None
 
     def lines(self) -> list[str]:
         """Return the lines that people read: the fate first, then what led to it."""
@@ -101,12 +111,12 @@ class RowFate:
 
     def record(self) -> dict[str, object]:
         """Return the row as plain values, ready for JSON."""
-        return {**asdict(self), "kept": self.kept}
+        return cast(dict[str, object], _plain({**asdict(self), "kept": self.kept}))
 
 
 @dataclass(frozen=True, repr=False)
 class Fates:
-    """Why rows were kept or removed, one record for each id that was asked for."""
+    """Why rows were kept or removed: one record for each id, in the order of the ids."""
 
     rows: tuple[RowFate, ...]
 
@@ -135,5 +145,23 @@ class Fates:
         return f"<pre>{html.escape(repr(self))}</pre>"
 
 
+def is_kept(reason: str) -> bool:
+    """Return whether a reason is that of a kept row: "kept", or "kept: " and what keeps it, such as a floor."""
+    return reason == "kept" or reason.startswith("kept: ")
+
+
 def _shown(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    """Return a value as text on one line; of a long one its beginning."""
+    text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 3]}..."
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON can hold it: dates and other values as text, and numbers that are not finite as null."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int) else str(value)

@@ -14,7 +14,7 @@ import polars as pl
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.progress import counted
-from curate.pruning.requirements import stored_links
+from curate.pruning.requirements import linked_rows
 from curate.tables import batches, scored
 from curate.tables.row_ranges import RowRange
 from curate.tables.scored import DECISIONS
@@ -37,9 +37,9 @@ def near_copies(
 ) -> Mapping[str, tuple[NearCopy, ...]]:
     """Return the most similar linked rows of each id, by id. Without stored links there are none."""
     try:
-        linked = stored_links.read(scores, lambda values: np.ones(len(values), dtype=bool))
+        linked = linked_rows.read(scores, lambda values: np.ones(len(values), dtype=bool))
     except SchemaError:
-        # Folders without this scorer, and those of older versions, have no links. That is no mistake here.
+        # Folders without this scorer, and those of older versions, have no links. That is not an error here.
         return {}
     hashes = batches.keys(pl.Series(list(ids)), linked.seed)
     neighbours = {name: _neighbours(linked, key) for name, key in zip(ids, hashes, strict=True)}
@@ -58,7 +58,7 @@ def near_copies(
     }
 
 
-def _neighbours(linked: stored_links.LinkedRows, key: np.uint64) -> tuple[np.ndarray, np.ndarray]:
+def _neighbours(linked: linked_rows.LinkedRows, key: np.uint64) -> tuple[np.ndarray, np.ndarray]:
     """Return the hashes of the rows that are most similar to a row, and their similarities."""
     place = int(np.searchsorted(linked.ids, key))
     if place == len(linked.ids) or linked.ids[place] != key:

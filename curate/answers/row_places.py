@@ -47,7 +47,7 @@ def row_places(ids: Sequence[str], shards: Sequence[Shard], engine: Engine) -> t
     if missing := [name for name in ids if name not in places]:
         example = next(iter(scored.light_batches(RowRange(shards[0]), (), ("id",))), pl.DataFrame({"id": [""]}))
         raise SchemaError(
-            f"no row has the id {missing[0]!r}. Ids of {shards[0].path} are such as "
+            f"no row has the id {missing[0]!r}. The first ids of {shards[0].path} are "
             f"{first_few(example['id'].head(SHOWN_IDS).to_list())}. Look for the id in a *.scores.parquet file"
         )
     return tuple(places[name] for name in ids)

@@ -11,12 +11,13 @@ from typing import cast
 import polars as pl
 
 from curate.answers import near_copies, score_ranks
-from curate.answers.fates import Fates, Met, RankedScore, RowFate, StandingScore
+from curate.answers.fates import Fates, RankedScore, RequirementResult, RowFate, StandingScore, is_kept
 from curate.answers.row_places import RowPlace, row_at, row_places
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning.requirements import columns as requirement_columns
+from curate.pruning.requirements import missing
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import Requirement
@@ -27,7 +28,6 @@ from curate.tables.scored import DECISIONS
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
-KEPT = "kept"  # how the reasons of all rows that are kept begin
 VECTORS = ("emb.", "logits.", "probs.")  # columns of vectors, which nobody reads
 INSIDE = ("kept", "scores")  # folders that the output of `curate run` has
 
@@ -85,7 +85,7 @@ def why(
             reason = _reason(place, folders.kept)
             met = tuple(_met(requirement, place, folders, reason) for requirement in requirements)
             ranked = None
-            if cut is not None and (reason.startswith(KEPT) or reason == _ranked_reason(folders)):
+            if cut is not None and (is_kept(reason) or reason == _ranked_reason(folders)):
                 ranked = RankedScore(folders.by, str(folders.arguments.get("rule", "")), cut)
             row = frame.row(0, named=True)
             fates.append(
@@ -178,15 +178,16 @@ def _requirements(folders: Folders, shards: Sequence[Shard]) -> tuple[Requiremen
     return requirement_reading.read(folders.requirements, folders.scores, shards, partial=True).each
 
 
-def _met(requirement: Requirement, place: RowPlace, folders: Folders, reason: str) -> Met:
+def _met(requirement: Requirement, place: RowPlace, folders: Folders, reason: str) -> RequirementResult:
     """Return whether a row meets a requirement, and the values that it reads."""
     frame = _one_row(requirement, place, folders)
-    values = {name: frame[name][0] for name in requirement.columns}
+    values = {name: value for name, value in frame.row(0, named=True).items() if name in requirement.columns}
     if requirement.regroups and len(folders.requirements) > 1:
         # Groups were formed among the rows that meet all others: the stored score alone does not tell.
         others = [text for text in folders.requirements if text != requirement.text]
-        return Met(requirement.text, None if reason in others else reason != requirement.text, values)
-    return Met(requirement.text, bool(requirement.met(frame, place.shard.path)[0]), values)
+        met = None if reason in others else reason != requirement.text
+        return RequirementResult(requirement.text, met, values, regrouped=True)
+    return RequirementResult(requirement.text, bool(requirement.met(frame, place.shard.path)[0]), values)
 
 
 def _one_row(requirement: Requirement, place: RowPlace, folders: Folders) -> pl.DataFrame:
@@ -204,7 +205,7 @@ def _one_row(requirement: Requirement, place: RowPlace, folders: Folders) -> pl.
     position = 0
     for batch in requirement_columns.input_batches(data, reading, requirement.inputs):
         if position + batch.height > place.row:
-            return batch[place.row - position].hstack(frame.get_columns())
+            return missing.columns(batch[place.row - position]).hstack(frame.get_columns())
         position += batch.height
     raise SchemaError(f"{data.path} has fewer rows than were scored. Score the data again")
 

@@ -1,4 +1,6 @@
-"""Run a classifier of fastText from its file: texts in, the log odds of one label out.
+"""Run a classifier of fastText from its file.
+
+In: texts. Out: the log odds of one label.
 
 The package ``fasttext`` reads the file. Several wheels have it under this name; `predict` is all that is used.
 """
@@ -56,7 +58,7 @@ def loaded(path: str, label: str) -> FasttextClassifier:
         label: the label that is good, without ``__label__``.
 
     Raises:
-        SchemaError: if there is no such file, it is none of fastText, or it has no such label.
+        SchemaError: if there is no such file, it is not a file of fastText, or it has no such label.
     """
     if not Path(path).is_file():
         raise SchemaError(f"no file of fastText at {path}. Name a file such as model.bin")

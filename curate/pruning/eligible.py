@@ -40,7 +40,7 @@ class Eligible:
         return np.asarray(self.codes(rows) == ELIGIBLE)
 
     def make_room(self, relative: str, rows: int) -> None:
-        """Make the file of the codes of a score file with so many rows, which several tasks then write."""
+        """Make the file of the codes of a score file with ``rows`` rows, which several tasks then write."""
         path = self.path(relative)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as file:

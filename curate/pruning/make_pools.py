@@ -29,8 +29,8 @@ class InFolder(Protocol):
     """A result that was written to a folder: what `score` and `prune` return."""
 
     @property
-    def out(self) -> Path:
-        """Return the folder."""
+    def out(self) -> Path | None:
+        """Return the folder; None if nothing was written."""
         ...
 
 
@@ -189,8 +189,16 @@ def pools(
 
 
 def folder(result: Folder) -> Path:
-    """Return the folder of a result, or the folder itself."""
-    return Path(result) if isinstance(result, str | Path) else result.out
+    """Return the folder of a result, or the folder itself.
+
+    Raises:
+        SchemaError: if the result was not written to a folder.
+    """
+    if isinstance(result, str | Path):
+        return Path(result)
+    if result.out is None:
+        raise SchemaError("these rows were pruned without out, so that there is no folder. Prune them with out=FOLDER")
+    return result.out
 
 
 def pools_of_sources(scores: Path, kept: Path, counts: pl.DataFrame) -> tuple[Pool, ...]:

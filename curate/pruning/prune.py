@@ -1,52 +1,47 @@
 """The job `prune`: decide for every scored row whether to keep it, and say why.
 
 In: score files, requirements and a rule. Out: a decision file for each score file, tables of what was removed, and
-pools.json. The job reads from top to bottom: check what was asked, apply the requirements, rank what remains, judge
-what each source loses, and write.
+pools.json. The job reads from top to bottom: check the options, apply the requirements, rank what remains, judge what
+each source loses, and write.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
-
-import polars as pl
 
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.pruning import decisions, removal_table, rule_options, rules, source_guard
-from curate.pruning.auto_rule import RuleAdvice
-from curate.pruning.columns import first_reading
-from curate.pruning.columns.score_column import ScoreColumn
-from curate.pruning.decisions import POOLS, Decided, Fate
+from curate.pruning import decisions, in_memory, removal_table, rule_options, source_guard
+from curate.pruning.budgets import capped_inputs
+from curate.pruning.decisions import POOLS, Fate
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import Eligible
+from curate.pruning.in_memory import ScoresToPrune
 from curate.pruning.kept_rows import job as kept_rows
-from curate.pruning.make_pools import Folder, Pools, folder, pools_of_sources
 from curate.pruning.pruned import Pruned
 from curate.pruning.removal_report import examples, page
-from curate.pruning.requirements import applying
+from curate.pruning.requirements import applying, unhashed
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.reading import Requirements
 from curate.pruning.rule_options import RuleOptions
-from curate.pruning.rules._verdicts import DROPPED
-from curate.storage import artifacts, completion, disk_errors, files, manifest, s3
+from curate.pruning.steps import ranked_decision, recorded_options
+from curate.pruning.steps.prune_call import PruneCall
+from curate.pruning.steps.ranked_decision import RankedDecision
+from curate.pruning.steps.workplace import Workplace, workplace
+from curate.storage import completion, files
 from curate.storage.locks import lock
-from curate.storage.scratch import scratch_folder
 from curate.tables import out_folder, scored, writer
-from curate.tables.data_set import card
 from curate.tables.shards import Shard
 
-DUPLICATES = "score.duplicates"  # the score whose removals are compared again
-WORK = "pruning"  # the folder of work files below the bookkeeping of the output
+DECIDED = "decided"  # the folder of decisions below that of work files, where there is no output folder
 
 
 def prune(
-    scores: Folder,
-    out: str | Path,
+    scores: ScoresToPrune,
+    out: str | Path | None = None,
     *,
     require: Sequence[str] = (),
     by: str = "",
@@ -74,10 +69,15 @@ def prune(
     take_over: bool = False,
     progress: Progress = silent,
 ) -> Pruned:
-    """Decide every row below ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
+    """Decide every row of ``scores``, and write one ``.keep.parquet`` below ``out`` for each score file.
+
+    Without ``out``, nothing stays on disk: ``decisions()`` of the result has every row's fate, and ``table()`` and
+    ``removal`` what each source loses. They equal what a call with ``out`` writes, but duplicates are not compared
+    again.
 
     Args:
-        scores: the result of `score`, or its folder.
+        scores: the result of `score`, or its folder; or, without ``out``, a polars, pandas or pyarrow table with the
+            columns of score files. A table does not record what a high score means, so that ``meaning`` must say it.
         out: a folder for the decisions, ``removal.parquet`` and ``removal.md`` (rows and tokens of each source and
             reason), and ``pools.json``, which has one pool for each source with what is kept.
         require: conditions in SQL that every kept row meets, such as ``score.length > 100``. They may name columns of
@@ -134,7 +134,6 @@ def prune(
             requirement cannot be used, or no row meets all of them.
         SourceNearlyGone: if a source loses too much; nothing is written then.
     """
-    scores, out = folder(scores), Path(out)
     options = RuleOptions(
         by=by,
         keep=keep,
@@ -151,41 +150,56 @@ def prune(
         keep_tokens=keep_tokens,
         cap=cap,
     )
-    ranks = rule_options.is_ranked(options, required=bool(require))
-    if not 0 <= max_source_removal <= 1:
-        raise SchemaError(f"--max-source-removal {max_source_removal:g} must lie in [0, 1]")
-    shards = scored.score_files(scores, partial=partial)
-    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
-    scored.check_inputs(scores)
-    # A missing input is noticed before the decisions of an earlier call are removed.
-    verifies = by == DUPLICATES and verify > 0
-    if materialize:
-        pairs = scored.with_inputs(scores, scored.inputs(scores), partial=partial)
-        kept_rows.data_format([data for _, data in pairs], format_name)
-    elif verifies:
-        scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=partial)
-    _check_out(scores, shards, out)
-    required = requirement_reading.read(tuple(require), scores, shards, partial=partial)
+    call = PruneCall(
+        options=options,
+        require=tuple(require),
+        max_source_removal=max_source_removal,
+        verify=verify,
+        materialize=materialize,
+        format_name=format_name,
+        partial=partial,
+        dry_run=dry_run,
+        shard_rows=shard_rows,
+        engine=engine or Local(),
+        take_over=take_over,
+        progress=progress,
+        in_memory=in_memory.is_table(scores),
+    )
+    with in_memory.score_folder(scores) as score_folder:
+        return _prune(score_folder, None if out is None else Path(out), call)
+
+
+def _prune(scores: Path, out: Path | None, call: PruneCall) -> Pruned:
+    """Decide the rows of a folder of scores; write the decisions unless ``out`` is None."""
+    options = call.options
+    is_ranked = rule_options.is_ranked(options, required=bool(call.require))
+    shards, required = _read_scores(scores, out, call)
+    capped = capped_inputs.read(options.caps, scores, shards, partial=call.partial)
     left_out = scored.left_out(scores)
 
-    with _workplace(out, engine or Local(), dry_run=dry_run, take_over=take_over, progress=progress) as place:
+    written = None if call.dry_run else out
+    with workplace(written, call) as place:
         # 1. Find the rows that meet all requirements.
         eligible = _eligible(required, scores, place)
         # 2. Rank them, and decide by their order which are kept.
-        ranking = _rank(shards, options, eligible, place) if ranks else None
+        ranking = ranked_decision.rank(shards, options, eligible, place, capped) if is_ranked else None
         # 3. Stop before anything is written if the ranking nearly empties a source.
-        if ranking is not None and max_source_removal < 1:
-            _guard(ranking, eligible, max_source_removal)
+        if ranking is not None and call.max_source_removal < 1:
+            ranked_decision.guard_sources(ranking, eligible, call.max_source_removal)
         # 4. Write the decision of every row.
-        if not dry_run:
-            completion.begin(out, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=partial)
-            scored.save_decided(out, shards, _arguments(scores, required, ranking, options), place.engine)
-            decisions.remove_earlier(out)
-        fate = _fate(required, eligible, ranking)
+        if written is not None:
+            completion.begin(written, scored.PRUNE_STEP, [shard.relative for shard in shards], partial=call.partial)
+            arguments = recorded_options.arguments(scores, required, ranking, options)
+            scored.save_decided(written, shards, arguments, place.engine)
+            decisions.remove_earlier(written)
+        columns = tuple(requirement.columns for requirement in required.each)
+        fate = Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
         score_files = decisions.score_file_starts(shards) if ranking is None else ranking.column.files
         ranked_rows = 0 if ranking is None else ranking.column.rows
-        with reporting(progress):
-            counts = decisions.decide_files(score_files, fate, ranked_rows, None if dry_run else out, place.engine)
+        # A dry run with an output folder only counts. Without one, the decisions are read back from work files.
+        decision_folder = place.work_files / DECIDED if out is None else written
+        with reporting(call.progress):
+            counts = decisions.decide_files(score_files, fate, ranked_rows, decision_folder, place.engine)
         shown = examples.examples(counts.places, scores, shards, fate.reasons, fate.deciding_columns, place.engine)
         removal = replace(decisions.removal(counts, fate, shown), tokens_noun=scored.tokens_noun([scores]))
         pruned = Pruned(
@@ -193,152 +207,78 @@ def prune(
             None if ranking is None else ranking.decided.rule,
             removal,
             None if ranking is None else ranking.advice,
-            by=by,
+            by=options.by,
             left_out=left_out,
-            notes=required.warnings(),
-            dry_run=dry_run,
+            notes=(*required.warnings(), *unhashed.warnings(required, scores)),
+            dry_run=call.dry_run,
+            decided=in_memory.decisions(place.work_files / DECIDED) if out is None else None,
         )
-        if dry_run:
+        if written is None:
             return pruned
-        page.save(removal, out)
+        page.save(removal, written)
         # 5. Write what other jobs read: kept rows and pools.
-        if verifies:
-            verified = compare_again.sampled(
-                scores, out, by, count=verify, seed=seed, engine=place.engine, partial=partial
-            )
-            pruned = replace(pruned, verified=verified)
-        if materialize:
-            kept_rows.write_kept(
-                scores,
-                out,
-                format_name=format_name,
-                command=_command(scores, require, options, format_name, shard_rows),
-                shard_rows=shard_rows,
-                engine=place.engine,
-                progress=progress,
-                partial_scores=partial,
-            )
-            # What was written is right only if the inputs stayed the same while they were read.
-            scored.check_inputs(scores)
-        # Last: where there is a pools.json, all that it stands for is in place.
-        pools = _pools(scores, out, required.texts, ranking, options, removal.by_source, partial)
-        if pools is not None:
-            pools.save(out / POOLS)
-        completion.end(out, scored.PRUNE_STEP)
+        return _write_for_later_jobs(pruned, scores, written, call, ranking, place.engine)
+
+
+def _read_scores(scores: Path, out: Path | None, call: PruneCall) -> tuple[tuple[Shard, ...], Requirements]:
+    """Return the score files and the requirements, after all checks that need no work."""
+    if not 0 <= call.max_source_removal <= 1:
+        raise SchemaError(f"--max-source-removal {call.max_source_removal:g} must lie in [0, 1]")
+    shards = scored.score_files(scores, partial=call.partial)
+    # The decisions are about rows of the inputs, which pools.json, the check of duplicates and the kept rows read.
+    scored.check_inputs(scores)
+    # A missing input is noticed before the decisions of an earlier call are removed.
+    if call.materialize:
+        if out is None:
+            raise SchemaError("materialize=True writes the kept rows to OUT/rows. Give out")
+        pairs = scored.with_inputs(scores, scored.inputs(scores), partial=call.partial)
+        kept_rows.data_format([data for _, data in pairs], call.format_name)
+    elif call.verifies and out is not None:
+        scored.with_inputs(scores, scored.inputs(scores), remedy=compare_again.REMEDY, partial=call.partial)
+    if out is not None and not call.in_memory:
+        _check_out(scores, shards, out)
+    required = requirement_reading.read(call.require, scores, shards, partial=call.partial)
+    if call.in_memory:
+        in_memory.check(required, out)
+    return shards, required
+
+
+def _write_for_later_jobs(
+    pruned: Pruned, scores: Path, out: Path, call: PruneCall, ranking: RankedDecision | None, engine: Engine
+) -> Pruned:
+    """Compare removed duplicates again, write the kept rows and pools.json, and end the job."""
+    options, removal = call.options, pruned.removal
+    if call.verifies:
+        verified = compare_again.sampled(
+            scores, out, options.by, count=call.verify, seed=options.seed, engine=engine, partial=call.partial
+        )
+        pruned = replace(pruned, verified=verified)
+    if call.materialize:
+        kept_rows.write_kept(
+            scores,
+            out,
+            format_name=call.format_name,
+            command=recorded_options.command(scores, call),
+            shard_rows=call.shard_rows,
+            engine=engine,
+            progress=call.progress,
+            partial_scores=call.partial,
+        )
+        # What was written is right only if the inputs stayed the same while they were read.
+        scored.check_inputs(scores)
+    # Last: where there is a pools.json, all that it stands for is in place.
+    pools = recorded_options.pools(scores, out, removal.requirements, ranking, options, removal.by_source, call.partial)
+    if pools is not None:
+        pools.save(out / POOLS)
+    completion.end(out, scored.PRUNE_STEP)
     return replace(pruned, pools=pools)
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Where a pruning works: the engine that reads the files, a folder for work files, and the output folder.
-
-    ``resources`` are released when the pruning ends.
-    """
-
-    engine: Engine
-    folder: Path
-    out: Path
-    resources: ExitStack
-
-
-@dataclass(frozen=True)
-class RankedDecision:
-    """The ranked decision about the rows that meet all requirements, and for ``auto`` why it chose its rule."""
-
-    column: ScoreColumn
-    decided: Decided
-    advice: RuleAdvice | None
-
-
-@contextmanager
-def _workplace(out: Path, engine: Engine, *, dry_run: bool, take_over: bool, progress: Progress) -> Iterator[Workplace]:
-    """Hold the output folder and the workers. A dry run leaves the folder alone, even if another job writes in it."""
-    if dry_run:
-        with _work_files("") as place, engine.session(folders=(place,)) as session, ExitStack() as resources:
-            yield Workplace(session, place, place, resources)
-        return
-    # Work files are written and read in many pieces, which an object store cannot do.
-    folder = "" if s3.remote(out) else out / manifest.FOLDER / WORK
-    # The lock is a file in the output folder, so it comes after all that may refuse that folder. There is one set of
-    # workers for all readings: starting them takes seconds.
-    with (
-        lock.held(out, "prune", take_over=take_over, progress=progress),
-        _work_files(folder) as place,
-        engine.session(folders=(out,)) as session,
-        ExitStack() as resources,
-    ):
-        yield Workplace(session, place, out, resources)
-
-
-@contextmanager
-def _work_files(folder: str | Path) -> Iterator[Path]:
-    """Yield an empty folder for work files, which is removed at the end; "" is one in the system's temporary folder."""
-    if not folder:
-        with scratch_folder() as place, disk_errors.scratch_errors(place):
-            yield place
-        return
-    place = Path(folder)
-    # A killed pruning left its work files. Its decisions are refused by later jobs, and made again here.
-    files.remove(place)
-    try:
-        with disk_errors.scratch_errors(place):
-            yield place
-    finally:
-        files.remove(place)
 
 
 def _eligible(required: Requirements, scores: Path, place: Workplace) -> Eligible | None:
     """Apply the requirements; None if there are none."""
     if not required.each:
         return None
-    folder = place.folder / "requirements"
-    folder.mkdir(parents=True, exist_ok=True)
-    return applying.apply(required, scores, folder, place.engine).eligible
-
-
-def _rank(shards: Sequence[Shard], options: RuleOptions, eligible: Eligible | None, place: Workplace) -> RankedDecision:
-    """Read the score of all rows that meet the requirements, and decide which are kept."""
-    advice, rule = rule_options.choose(options, shards, place.engine, eligible)
-    folder = place.folder / "ranking"
-    folder.mkdir(parents=True, exist_ok=True)
-    column = first_reading.look(
-        shards,
-        options.by,
-        rule_options.group_column(rule, shards),
-        folder=folder,
-        engine=place.engine,
-        seed=options.seed,
-        complexity=rule.balance.how == "dbp",
-        capped=[cap.column for cap in options.caps],
-        eligible=eligible,
-    )
-    decision = rules.decide(column, rule, options.caps)
-    verdicts = place.resources.enter_context(decision.verdicts.reachable(place.out))
-    decided = Decided(column.values, rule, replace(decision, verdicts=verdicts), options.caps)
-    return RankedDecision(column, decided, advice)
-
-
-def _guard(ranking: RankedDecision, eligible: Eligible | None, max_removal: float) -> None:
-    """Stop if the ranked decision removes nearly all of a source. What requirements remove is wanted, and only told."""
-    rows, kept = decisions.rows_of_sources(ranking.column, ranking.decided, eligible)
-    source_guard.check_sources(rows, kept, keep=ranking.decided.decision.share, max_removal=max_removal)
-
-
-def _fate(required: Requirements, eligible: Eligible | None, ranking: RankedDecision | None) -> Fate:
-    columns = tuple(requirement.columns for requirement in required.each)
-    return Fate(required.texts, columns, eligible, None if ranking is None else ranking.decided)
-
-
-def _arguments(
-    scores: Path, required: Requirements, ranking: RankedDecision | None, options: RuleOptions
-) -> dict[str, object]:
-    """Return what decided, for the record of the decisions: `curate why` tells it."""
-    arguments: dict[str, object] = {"scores": str(scores), "require": list(required.texts)}
-    if ranking is None:
-        return arguments
-    decided = ranking.decided
-    # The rule is the one that was applied: `auto` chose it, or it is the default of the score.
-    return arguments | asdict(options) | {"rule": decided.rule.name, "dropped_reason": decided.reasons[DROPPED]}
+    return applying.apply(required, scores, place.folder("requirements"), place.engine).eligible
 
 
 def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
@@ -348,41 +288,3 @@ def _check_out(scores: Path, shards: tuple[Shard, ...], out: Path) -> None:
         raise SchemaError(f"--out {out} is the folder of the scores. Give another folder for the decisions")
     data = cast(list[str], scored.job(scores)["data"]) if files.exists(scored.record_path(scores)) else []
     out_folder.check(out, data, (removal_table.TABLE, *kept_rows.output_names()))
-
-
-def _command(scores: Path, require: Sequence[str], options: RuleOptions, format_name: str, shard_rows: int) -> str:
-    """Return the command line of a pruning that writes its rows, for their card."""
-    values = {
-        "require": list(require),
-        **asdict(options),
-        "materialize": True,
-        "format": format_name,
-        "shard_rows": shard_rows,
-    }
-    defaults = {field.name: field.default for field in fields(RuleOptions)} | {"shard_rows": writer.SHARD_ROWS}
-    return card.command("prune", [scores], values, defaults)
-
-
-def _pools(
-    scores: Path,
-    out: Path,
-    require: Sequence[str],
-    ranking: RankedDecision | None,
-    options: RuleOptions,
-    by_source: pl.DataFrame,
-    partial: bool,
-) -> Pools | None:
-    """Return the pools of what is kept, or None if no token is kept."""
-    members = pools_of_sources(scores, out, by_source)
-    if not members:
-        return None
-    arguments: dict[str, object] = {"scores": scores}
-    if ranking is not None:
-        rule = ranking.decided.rule
-        arguments |= {"by": options.by, "rule": rule.name, **rule.options_record(), "meaning": rule.meaning}
-    # Left out where they are not set, so that other files keep their bytes.
-    arguments |= {"require": list(require)} if require else {}
-    arguments |= {"partial": True} if partial else {}
-    arguments |= {"cap": list(options.cap)} if options.cap else {}
-    seed = 0 if ranking is None else ranking.decided.rule.seed
-    return Pools(members, artifacts.made_by(arguments, [scored.record_path(scores)], seed))

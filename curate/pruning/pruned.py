@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from curate.errors import amount
-from curate.pruning import removal_table
+from curate.errors import SchemaError, amount
+from curate.pruning import in_memory, removal_table
 from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.budgets.budget import KeepBudget
 from curate.pruning.decisions import POOLS
@@ -32,10 +32,11 @@ class Pruned:
     rule, and ``advice`` holds the reasons. ``removal`` counts rows and tokens. ``verified`` is None if no duplicates
     were compared again. ``pools`` is None if no token is kept, or after a dry run, which wrote nothing. ``by`` is the
     score, and ``rule.meaning`` is what a high score means. ``left_out`` is what the scores lack of the data. ``notes``
-    are warnings about requirements.
+    are warnings about requirements. ``out`` is None if rows were pruned without an output folder; ``decided`` then
+    holds the decisions.
     """
 
-    out: Path
+    out: Path | None
     rule: Rule | None
     removal: Removal
     advice: RuleAdvice | None
@@ -45,6 +46,7 @@ class Pruned:
     left_out: LeftOut | None = None
     notes: tuple[str, ...] = ()
     dry_run: bool = False
+    decided: pl.DataFrame | None = field(default=None, compare=False)
 
     @property
     def sentence(self) -> str:
@@ -98,12 +100,13 @@ class Pruned:
             )
         if self.rule is not None and self.rule.balance.how == "recall" and self.rule.budget is not None:
             lines += _shortfall(self.removal.total, self.rule.budget)
-        if self.pools is None and not self.dry_run:
+        nothing_written = self.dry_run or self.out is None
+        if self.pools is None and not (nothing_written and self.removal.total["kept"]):
             reason = "the kept rows have no tokens" if self.removal.total["kept"] else "nothing is kept"
             budget = None if self.rule is None else self.rule.budget
             if not self.removal.total["kept"] and budget is not None and budget.in_tokens:
                 reason = f"nothing is kept, since the first row has more tokens than {budget.flag}"
-            lines.append(f"{reason}: there is no {self.out / POOLS}")
+            lines.append(reason if self.dry_run or self.out is None else f"{reason}: there is no {self.out / POOLS}")
         return tuple(lines)
 
     def table(self) -> pl.DataFrame:
@@ -114,9 +117,24 @@ class Pruned:
         """
         return self.by_source
 
+    def decisions(self) -> pl.DataFrame:
+        """Return the decision of every row, in file and row order: id, source, keep (true or false), reason.
+
+        Raises:
+            SchemaError: after a dry run with an output folder, which keeps no decisions.
+        """
+        if self.decided is not None:
+            return self.decided
+        if self.out is None or self.dry_run:
+            raise SchemaError("a dry run only counts rows. Prune without out for decisions that are not written")
+        return in_memory.decisions(self.out)
+
     def record(self) -> dict[str, object]:
         """Return the result as plain values, ready for JSON."""
-        record: dict[str, object] = {"by_source": self.by_source.to_dicts(), "out": str(self.out)}
+        record: dict[str, object] = {
+            "by_source": self.by_source.to_dicts(),
+            "out": None if self.out is None else str(self.out),
+        }
         record |= {"rule": None if self.rule is None else self.rule.name, "shift": self.shift}
         record |= {"total": self.removal.total, "sentence": self.sentence, "require": list(self.removal.requirements)}
         record |= {"by": self.by or None, "meaning": None if self.rule is None else self.rule.meaning}
@@ -142,7 +160,9 @@ class Pruned:
     def __repr__(self) -> str:
         """Return the rule, the rows kept and where the decisions are."""
         total = self.removal.total
-        kept = f"{total['kept']} of {total['rows']} rows kept" + ("" if self.dry_run else f" in {self.out}")
+        kept = f"{total['kept']} of {total['rows']} rows kept" + (
+            "" if self.out is None or self.dry_run else f" in {self.out}"
+        )
         how = [*(["requirements"] if self.removal.requirements else []), *([self.rule.name] if self.rule else [])]
         return f"Pruned by {' and '.join(how)}: {kept}\n{self.summary}\n{self.shift}"
 

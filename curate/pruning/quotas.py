@@ -132,7 +132,8 @@ def stratum(score: np.ndarray, low: float, high: float) -> np.ndarray:
 
     The strata are `STRATA` equal parts of [low, high]. The largest score lies in the last one.
     """
-    if high == low:
+    # Where caps leave no row to rank, low is infinite and high is minus infinity.
+    if not low < high:
         return np.zeros(len(score), dtype=np.int64)
     part = (score / 2 - low / 2) / (high / 2 - low / 2)  # halves, since the difference of two floats may overflow
     # Clipped before the cast: trimmed scores lie outside, perhaps too far for a whole number.

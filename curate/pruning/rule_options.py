@@ -115,7 +115,9 @@ def check(options: RuleOptions) -> None:
             f"--by {options.by} ranks all rows, and nothing says how many to keep. Give --keep, --keep-rows or "
             "--keep-tokens"
         )
-    raise SchemaError("nothing says which rows to keep. Give --by with --keep, --keep-rows or --keep-tokens; or --cap")
+    raise SchemaError(
+        "nothing says which rows to keep. Give --require; --by with --keep, --keep-rows or --keep-tokens; or --cap"
+    )
 
 
 def choose(

@@ -46,7 +46,8 @@ def _flag(key: Key, value: object) -> Iterator[str]:
         else:
             yield from (word for text in texts for word in (flag, text))
     else:
-        yield from (flag, str(value))
+        # TOML reads 20e9 as a float, which people write without a point.
+        yield from (flag, str(int(value) if isinstance(value, float) and value.is_integer() else value))
 
 
 def _quoted(name: str) -> str:

@@ -1,7 +1,7 @@
 """Find mistakes in [prune], [pools] and [materialize] before rows are scored, which may take hours.
 
 In: the scorers of a recipe and the options of its later steps. Out: nothing, or what is wrong, with the key. What only
-the scores can tell, such as a source that would lose too much, is told by the step itself.
+the scores can show, such as a source that would lose too much, the step itself reports.
 """
 
 import re
@@ -16,16 +16,13 @@ from curate.open_sets import nearest
 from curate.pruning import rule_options
 from curate.pruning.requirements import requirement
 from curate.pruning.rule_options import RuleOptions
+from curate.pruning.rules import RULES
 from curate.scoring import specs
 from curate.tables import batches, meanings, readers
 from curate.tables.mapping.options import NAMED
 from curate.tables.meanings import Declaration
 from curate.tables.sql.spelling import PREFIXES
 from curate.training_set.holdout import groups
-
-# What a score must mean for these rules; the others serve any score.
-DIFFICULTY = ("hardness", "easiness")
-SERVED: Mapping[str, Sequence[str]] = {"top": ("quality",), "hard": DIFFICULTY, "easy": DIFFICULTY, "auto": DIFFICULTY}
 
 # Columns that the data may have by its mapping, whatever they are called in its files.
 MAPPED = NAMED
@@ -129,12 +126,14 @@ def check_rule(options: Mapping[str, object], scorers: Sequence[str]) -> None:
             f"{by} is {meanings.described(declaration.meaning)}, which has no default rule. Add "
             'rule = "hard", "easy" or "auto", or another rule',
         )
-    if declaration.meaning not in SERVED.get(rule, meanings.MEANINGS):
+    # A rule that serves every score names no meanings. An unknown rule is refused below.
+    served = RULES[rule].serves if rule in RULES else ()
+    if served and declaration.meaning not in served:
         raise WrongKey(
             "rule",
             f"rule = {rule!r} does not serve {by}, {meanings.described(declaration.meaning)}. It serves a score of "
-            f"{' or '.join(SERVED[rule])}. If the score means something else, say so: "
-            f'meaning = {{ {by.removeprefix("score.")} = "{SERVED[rule][0]}" }}',
+            f"{' or '.join(served)}. If the score means something else, say so: "
+            f'meaning = {{ {by.removeprefix("score.")} = "{served[0]}" }}',
         )
     with _key_of_option(options):
         rule_options.read_rule(replace(_rule_options(options), rule=rule), declaration)

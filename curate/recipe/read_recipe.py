@@ -57,6 +57,10 @@ def read(recipe: str | Path | Mapping[str, object]) -> DataRecipe:
         text = json.dumps(recipe, sort_keys=True, default=str)
         return _Reader("", Path(), "").recipe(recipe, text)
     path = Path(recipe)
+    if path.is_dir():
+        raise SchemaError(
+            f"{path} is a folder, not a recipe. `curate run --init {path}` writes a recipe for the data in it"
+        )
     try:
         text = files.read_bytes(path).decode("utf-8-sig")
         tables = tomllib.loads(text)

@@ -49,7 +49,7 @@ class ReferencePart(TargetPart):
 def reference_corpus(data: Corpus, against: str, columns: str, scorer: str) -> Corpus:
     """Return the texts of reference files as a corpus that runs on the engine of the data.
 
-    ``against`` and ``columns`` are lists joined by "+". A file needs one of the columns only.
+    ``against`` and ``columns`` are lists joined by "+". A file needs only one of the columns.
 
     Raises:
         SchemaError: if ``against`` is empty or names no files, or a file has none of the columns.

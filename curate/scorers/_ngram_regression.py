@@ -1,6 +1,7 @@
 """Learn to tell two samples of texts apart: hashed words and word pairs, and logistic regression.
 
-In: good texts and bad texts. Out: a weight for each bucket, and how well texts are told apart that were not learned.
+In: good texts and bad texts. Out: a weight for each bucket, and the AUC of the model on texts that it did not learn
+from.
 
 A text of n words and pairs has the value 1 / sqrt(n) in the bucket of each, so that its vector has about unit length.
 In our tests this told texts apart better than their share 1 / n, which fastText uses (docs/decisions.md).

@@ -9,12 +9,21 @@ characters of the whole text, with its spaces. Words are those of `words.english
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
-from curate.streaming.repeated_ngrams import Repeats, repeated, repeated_ngrams
+from curate.streaming.repeated_ngrams import (
+    BLOCK,
+    PLACE,
+    Repeats,
+    covered_characters,
+    places_where,
+    repeated_ngrams,
+    repeated_parts,
+)
 from curate.words.english.word_table import WordTable
-from curate.words.ngrams import BASE, Grams, SizedWords, mix, powers
+from curate.words.ngrams import BASE, Grams, SizedWords, characters_before, mix, powers
 
 PARAGRAPH_BREAK = re.compile(r"\n{2,}")
 LARGEST_POWER = 1 << 16  # words of more characters are rare, and take a slower way
@@ -87,7 +96,7 @@ def _top_characters(words: WordTable, top: Mapping[int, float]) -> dict[int, np.
 
     Of equally frequent n-grams the first counts. If no n-gram repeats, that is the first of the text.
     """
-    before = np.concatenate(([0], np.cumsum(words.sizes)))
+    before = characters_before(words.sizes)
     starts = words.offsets[:-1]
     result = {}
     for n in sorted(top):
@@ -95,23 +104,30 @@ def _top_characters(words: WordTable, top: Mapping[int, float]) -> dict[int, np.
         firsts = np.where(complete, starts, 0)
         result[n] = np.where(complete, before[np.where(complete, firsts + n, 0)] - before[firsts] + n - 1, 0)
     hashes = SizedWords(Grams(mix(words.hashes), words.offsets), words.sizes, np.zeros(len(words.sizes), bool))
-    for group in repeated_ngrams(hashes, shortest=min(top), longest=max(top), single_characters=1):
-        if group.n in top:
-            texts, characters = _top_of(group, before)
-            result[group.n][texts] = characters
+    every_repeat = repeated_ngrams(hashes, shortest=min(top), longest=max(top), single_characters=1)
+    for n, parts in groupby(every_repeat, lambda repeats: repeats.n):
+        if n not in top:
+            continue
+        most = np.zeros(len(words.counts), np.int64)
+        leftmost = np.zeros(len(words.counts), np.int64)
+        for repeats in parts:
+            texts, counts, firsts = _top_of(repeats)
+            better = (counts > most[texts]) | ((counts == most[texts]) & (firsts < leftmost[texts]))
+            texts, counts, firsts = texts[better], counts[better], firsts[better]
+            most[texts], leftmost[texts] = counts, firsts
+            result[n][texts] = (before[firsts + n] - before[firsts] + n - 1) * counts
     return result
 
 
-def _top_of(repeats: Repeats, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the texts with repeated n-grams, and the characters of all occurrences of the top n-gram of each."""
+def _top_of(repeats: Repeats) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the texts with repeated n-grams; how often the top n-gram of each occurs, and where it does so first."""
     counts, firsts = repeats.counts, repeats.starts[repeats.firsts]
     owners = repeats.owners[repeats.firsts]
     # by text, then from frequent to rare, then from left to right
     order = np.lexsort((firsts, -counts, owners))
     texts, places = np.unique(owners[order], return_index=True)
     chosen = order[places]
-    length = before[firsts[chosen] + repeats.n] - before[firsts[chosen]] + repeats.n - 1
-    return texts, length * counts[chosen]
+    return texts, counts[chosen], firsts[chosen]
 
 
 def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, float]) -> dict[int, int]:
@@ -120,41 +136,69 @@ def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, 
     N-grams are equal if their characters are, wherever the words begin. The characters that repeated n-grams cover
     together are more than those that are counted from the left. So most texts need no count from the left.
     """
-    before = np.concatenate(([0], np.cumsum(words.sizes)))
-    owners = words.owners
-    salts = mix(owners.astype(np.uint64) + BASE)
-    ends = words.offsets[1:][owners]
-    factors = _factors(words.sizes)
-    joined = words.hashes
+    before = characters_before(words.sizes)
     result: dict[int, int] = {}
+    joined = words.hashes.copy()
+    # Of many words they are computed block by block, each time again.
+    factors = _factors(words.sizes) if len(joined) <= BLOCK else None
     for n in range(2, min(max(limits), len(joined)) + 1):
-        # the hash of n words is that of the first, and that of the n - 1 words behind it, moved by the first
-        joined = words.hashes[: len(joined) - 1] + factors[: len(joined) - 1] * joined[1:]
+        _prepend(words, joined[: len(words.hashes) - n + 2], factors)
         if n not in limits:
             continue
-        starts = np.flatnonzero(np.arange(len(joined)) + n <= ends[: len(joined)])
-        order, firsts = repeated(mix(joined[starts] + salts[starts]))
-        places = starts[order]
-        covered = _covered(places, firsts, n, before, owners, len(sizes))
-        over = set(np.flatnonzero(covered / np.maximum(sizes, 1) > limits[n]).tolist()) - set(result)
-        if not over:
-            continue
-        group = np.zeros(len(places), np.int64)
-        group[firsts] = 1
-        group = np.cumsum(group)
-        is_over = np.zeros(len(sizes), bool)
-        is_over[sorted(over)] = True
-        chosen = np.flatnonzero(is_over[owners[places]])
-        chosen = chosen[np.argsort(places[chosen])]
-        bounds = np.searchsorted(places[chosen], words.offsets)
-        lengths = before[places[chosen] + n] - before[places[chosen]]
-        for text in sorted(over):
-            part = slice(bounds[text], bounds[text + 1])
-            rows = chosen[part]
-            characters = _from_the_left(places[rows].tolist(), group[rows].tolist(), lengths[part].tolist(), n)
-            if characters / int(sizes[text]) > limits[n]:
-                result[text] = n
+        again, groups = _repeated_places(words.offsets, joined, n)
+        ends = np.where(again, np.arange(n, len(again) + n, dtype=PLACE), PLACE(0))
+        covered = covered_characters(ends, before, words.offsets)
+        for text in np.flatnonzero(covered / np.maximum(sizes, 1) > limits[n]).tolist():
+            if text not in result:
+                first, last = words.offsets[text : text + 2].tolist()
+                characters = _from_the_left(groups[first:last], before[first:], n)
+                if characters / int(sizes[text]) > limits[n]:
+                    result[text] = n
     return result
+
+
+def _prepend(words: WordTable, joined: np.ndarray, factors: np.ndarray | None) -> None:
+    """Change the hashes of n - 1 words from each place on to those of n words.
+
+    The hash of n words is that of the first, and that of the n - 1 words behind it, moved by the first. ``joined`` are
+    the places from which there are n - 1 words; the last one is left as it is.
+    """
+    for low in range(0, len(joined) - 1, BLOCK):
+        high = min(low + BLOCK, len(joined) - 1)
+        moved = _factors(words.sizes[low:high]) if factors is None else factors[low:high]
+        joined[low:high] = words.hashes[low:high] + moved * joined[low + 1 : high + 1]
+
+
+def _repeated_places(offsets: np.ndarray, joined: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the words at which n-grams begin that occurred before in their text, and the number of each group.
+
+    The mask is (w,) bool. Groups (w,) int32 are the same for equal n-grams, and 0 for one that does not repeat.
+    """
+    again, groups = np.zeros(len(joined), bool), np.zeros(len(joined), np.int32)
+    counts = np.maximum(np.diff(offsets) - n + 1, 0)
+    texts = np.flatnonzero(counts)
+    if not len(texts):
+        return again, groups
+    counts = counts[texts]
+    ends = np.cumsum(counts)
+    starts = np.arange(ends[-1], dtype=PLACE) + np.repeat((offsets[texts] - (ends - counts)).astype(PLACE), counts)
+    hashes = np.empty(len(starts), np.uint64)
+    salts = mix(texts.astype(np.uint64) + BASE)
+    for low in range(0, len(starts), BLOCK):
+        high = min(low + BLOCK, len(starts))
+        # the texts of the places of this block
+        owners = np.repeat(np.arange(len(ends)), np.diff(np.clip(ends, low, high), prepend=low))
+        hashes[low:high] = mix(joined[starts[low:high]] + salts[owners])
+    total = 0
+    for order, firsts in repeated_parts(hashes):
+        places = starts[order]
+        number = np.zeros(len(places), np.int32)
+        number[firsts] = 1
+        groups[places] = np.cumsum(number, dtype=np.int32) + total
+        total += len(firsts)
+        again[places] = True
+        again[places[firsts]] = False
+    return again, groups
 
 
 def _factors(sizes: np.ndarray) -> np.ndarray:
@@ -166,33 +210,22 @@ def _factors(sizes: np.ndarray) -> np.ndarray:
     return factors
 
 
-def _covered(
-    places: np.ndarray, firsts: np.ndarray, n: int, before: np.ndarray, owners: np.ndarray, texts: int
-) -> np.ndarray:
-    """Return the characters of each text inside n-grams that occurred before, (texts,)."""
-    again = np.ones(len(places), bool)
-    again[firsts] = False
-    starts = np.sort(places[again])
-    begins, ends = before[starts], before[starts + n]
-    # an n-gram that starts later never ends earlier, so it can overlap only with the one before
-    fresh = np.maximum(begins, np.concatenate(([0], ends[:-1])))
-    covered: np.ndarray = np.bincount(owners[starts], np.maximum(ends - fresh, 0), minlength=texts)
-    return covered
-
-
-def _from_the_left(places: list[int], groups: list[int], lengths: list[int], n: int) -> int:
-    """Return the characters of repeated n-grams, counted from the left without overlaps.
+def _from_the_left(groups: np.ndarray, before: np.ndarray, n: int) -> int:
+    """Return the characters of repeated n-grams of a text, counted from the left without overlaps.
 
     An n-gram is a repetition only if an equal one before it was passed, and did not lie inside a repetition.
+    ``groups`` (w,) are the numbers of its n-grams, and ``before`` the characters before each word.
     """
-    passed: set[int] = set()
+    passed = bytearray(int(groups.max(initial=0)) + 1)
     total = following = 0
-    for place, group, length in zip(places, groups, lengths, strict=True):
-        if place < following:
-            continue
-        if group in passed:
-            total += length
-            following = place + n
-        else:
-            passed.add(group)
+    for places in places_where(groups):
+        lengths = before[places + n] - before[places]
+        for place, group, length in zip(places.tolist(), groups[places].tolist(), lengths.tolist(), strict=True):
+            if place < following:
+                continue
+            if passed[group]:
+                total += length
+                following = place + n
+            else:
+                passed[group] = 1
     return total

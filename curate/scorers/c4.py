@@ -72,7 +72,7 @@ class C4:
         undecided: list[list[str]] = []
         for text in texts.to_list():
             reason, lines = self._remaining(text)
-            # every line has a sentence, so that many lines need no counting
+            # Every line has a sentence, so that enough lines are enough sentences.
             enough = reason or len(lines) >= self.min_sentences
             undecided.append([] if enough else lines)
             reasons.append(reason if enough else "too_few_sentences")
@@ -84,7 +84,7 @@ class C4:
         if self.badwords:
             words = _bad_words(self.badwords)
             lowered = texts.str.to_lowercase()
-            # the words are searched for all at once first, and then with what stands around them
+            # First all words are searched for at once, and then each hit is checked for what stands around it.
             for text in lowered.str.contains_any(list(words.words)).arg_true().to_list():
                 if reasons[text] is None and words.pattern.search(lowered[text]):
                     reasons[text] = "document_removed_with_badwords"
@@ -121,7 +121,7 @@ class C4:
         bare = CITATION.sub("", line) if cited else line
         if self.end_marks and (not bare.endswith(END_MARKS) or bare.endswith("...")):
             return None
-        # so many splits tell whether there are enough words
+        # One split more than the limit tells whether there are enough words.
         return bare if len(line.split(maxsplit=self.min_line_words)) >= self.min_line_words else None
 
     def _phrase(self, line: str) -> str | None:

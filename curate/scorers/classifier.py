@@ -166,7 +166,13 @@ def learn(
     wanted = _texts(_target.corpus_of_files(corpus, _target.listed(good), column), rows, seed)
     unwanted = _texts(_target.corpus_of_files(corpus, _target.listed(bad), column) if bad else corpus, rows, seed)
     # The data may hold the good texts too. A text of both samples would tell nothing.
-    unwanted = unwanted.filter(~unwanted.is_in(wanted.implode()))
+    distinct = unwanted.filter(~unwanted.is_in(wanted.implode()))
+    if len(distinct) < _ngram_regression.LEAST_TEXTS <= len(unwanted):
+        raise SchemaError(
+            f"classifier: {len(unwanted) - len(distinct)} of {len(unwanted)} texts of the bad sample are in the good "
+            "one too, and tell nothing. Name files of other texts"
+        )
+    unwanted = distinct
     learned = _ngram_regression.learn(wanted, unwanted, buckets)
     held_out = [learned.auc, learned.low, learned.high, learned.penalty, *learned.tested, *learned.learned]
     return Classifier(learned.weights, np.array([learned.bias]), np.array(held_out, np.float64))

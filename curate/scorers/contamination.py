@@ -22,7 +22,7 @@ MOST_SPANS = 100  # spans that are stored of a text: enough to judge it, and at 
 
 @dataclass(frozen=True)
 class Contamination:
-    """How little of a text occurs in benchmark texts; high is clean, 0 is a text of nothing else.
+    """How little of a text occurs in benchmark texts; high is clean, and 0 means that all of it occurs there.
 
     ``score.contamination`` (float64, 0 to 1) is 1 minus the share of the text's n-grams that occur in a benchmark text.
     An n-gram is a run of ``n`` words, lower-cased and without punctuation. In scripts without spaces (Chinese,

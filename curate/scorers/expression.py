@@ -72,7 +72,7 @@ class Expression:
         """Check an expression against the columns that there will be, before any row is read.
 
         Raises:
-            SchemaError: if a column is unknown (the message gives the nearest name), or the value is no number.
+            SchemaError: if a column is unknown (the message gives the nearest name), or the value is not a number.
         """
         self._parsed.check_columns(columns)
         try:

@@ -1,11 +1,13 @@
 """Repetition inside a text: lines, paragraphs and n-grams of words that occur more than once."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import polars as pl
 
-from curate.streaming.repeated_ngrams import Repeats, repeated_ngrams
+from curate.streaming.repeated_ngrams import PLACE, Repeats, covered_characters, repeated_ngrams
 from curate.words import ngrams
 from curate.words.ngrams import SizedWords
 
@@ -79,45 +81,47 @@ def _repeated_shares(items: list[str]) -> tuple[float, float]:
 
 def ngram_ratios(words: SizedWords) -> np.ndarray:
     """Return the largest fraction over its limit among those of n-grams, for each of n texts, (n,) float64."""
-    before = np.concatenate(([0], np.cumsum(words.sizes)))  # characters before each word
+    before = ngrams.characters_before(words.sizes)
     offsets = words.hashes.offsets
     totals = np.maximum(1, before[offsets[1:]] - before[offsets[:-1]])
     ratios = np.zeros(len(totals))
     limits = TOP_NGRAM_CHARS | DUPLICATE_NGRAM_CHARS
-    for repeats in repeated_ngrams(
+    every_repeat = repeated_ngrams(
         words, shortest=min(limits), longest=max(limits), single_characters=CHARACTERS_OF_A_WORD
-    ):
-        if repeats.n in TOP_NGRAM_CHARS:
-            shares = np.minimum(1.0, _chars_of_top(repeats, before, len(totals)) / totals)
-            ratios = np.maximum(ratios, shares / TOP_NGRAM_CHARS[repeats.n])
-        if repeats.n in DUPLICATE_NGRAM_CHARS:
-            shares = _chars_covered(repeats, before, len(totals)) / totals
-            ratios = np.maximum(ratios, shares / DUPLICATE_NGRAM_CHARS[repeats.n])
+    )
+    for n, parts in groupby(every_repeat, lambda repeats: repeats.n):
+        if n in TOP_NGRAM_CHARS:
+            shares = np.minimum(1.0, _chars_of_top(parts, before, len(totals)) / totals)
+            ratios = np.maximum(ratios, shares / TOP_NGRAM_CHARS[n])
+        else:
+            shares = _chars_covered(parts, before, offsets) / totals
+            ratios = np.maximum(ratios, shares / DUPLICATE_NGRAM_CHARS[n])
     return ratios
 
 
-def _chars_of_top(repeats: Repeats, before: np.ndarray, texts: int) -> np.ndarray:
+def _chars_of_top(parts: Iterable[Repeats], before: np.ndarray, texts: int) -> np.ndarray:
     """Return the characters of all occurrences of each text's most frequent n-gram, (n,); 0 if none repeats.
 
     Overlapping occurrences count in full, so the sum may exceed the text.
     """
-    owners, counts = repeats.owners[repeats.firsts], repeats.counts
-    most = np.zeros(texts, np.int64)
-    np.maximum.at(most, owners, counts)
-    # of equally frequent n-grams the longest counts
-    top = counts == most[owners]
-    firsts = repeats.firsts[top]
-    longest = np.zeros(texts, np.int64)
-    np.maximum.at(longest, owners[top], before[repeats.ends[firsts]] - before[repeats.starts[firsts]])
+    most, longest = np.zeros(texts, np.int64), np.zeros(texts, np.int64)
+    for repeats in parts:
+        owners, counts = repeats.owners[repeats.firsts], repeats.counts
+        earlier = most.copy()
+        np.maximum.at(most, owners, counts)
+        longest[most > earlier] = 0
+        # of equally frequent n-grams the longest counts
+        top = counts == most[owners]
+        firsts = repeats.firsts[top]
+        np.maximum.at(longest, owners[top], before[repeats.ends[firsts]] - before[repeats.starts[firsts]])
     return most * longest
 
 
-def _chars_covered(repeats: Repeats, before: np.ndarray, texts: int) -> np.ndarray:
+def _chars_covered(parts: Iterable[Repeats], before: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Return the characters of each text inside n-grams that occurred before, (n,)."""
-    again = np.ones(len(repeats.starts), bool)
-    again[repeats.firsts] = False
-    # an n-gram that starts later never ends earlier, so it can overlap only with the one before
-    order = np.argsort(repeats.starts[again])
-    starts, ends = before[repeats.starts[again][order]], before[repeats.ends[again][order]]
-    fresh = np.maximum(starts, np.concatenate(([0], ends[:-1])))
-    return np.bincount(repeats.owners[again][order], ends - fresh, minlength=texts)
+    ends = np.zeros(len(before), PLACE)  # by the first word of such an n-gram; 0 for other words
+    for repeats in parts:
+        again = np.ones(len(repeats.starts), bool)
+        again[repeats.firsts] = False
+        ends[repeats.starts[again]] = repeats.ends[again]
+    return covered_characters(ends, before, offsets)

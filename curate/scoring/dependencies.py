@@ -114,8 +114,8 @@ def makes(spec: str) -> set[str]:
 def check_columns(specs: Sequence[str], shards: Sequence[Shard], reading: Reading) -> None:
     """Check the columns that expressions read against those of the data and of the scorers of the job.
 
-    Only scorers with a method ``check_columns`` are checked here. If a column is missing from some files only, the
-    heads of these files tell it later.
+    Only scorers with a method ``check_columns`` are checked here. If a column is missing from some files only, these
+    files are set aside later.
 
     Raises:
         SchemaError: if no file has a column that a scorer reads, or the scorer cannot work with its type.

@@ -38,18 +38,24 @@ class Preflight:
 
 
 def inspect(
-    shards: Sequence[Shard], needs: Sequence[str], *, used: Sequence[str] = (), reading: Reading = batches.READING
+    shards: Sequence[Shard],
+    needs: Sequence[str],
+    *,
+    used: Sequence[str] = (),
+    carry: Sequence[str] = (),
+    reading: Reading = batches.READING,
 ) -> Preflight:
     """Read the head of every shard.
 
     A shard is bad if it cannot be read, lacks a column of ``needs``, has one of a type that no job can read, or has
-    vectors in ``used`` of another length than most shards. A warning names columns in ``used`` whose types differ
-    between shards. Columns have the names that jobs use, and ``reading`` says which columns of the files these are.
+    vectors in ``used`` of another length than most shards. A shard may lack columns of ``carry``. A warning names
+    columns in ``used`` whose types differ between shards. Columns have the names that jobs use, and ``reading`` says
+    which columns of the files these are.
     """
 
     def look(shard: Shard) -> tuple[int, Head | str]:
         try:
-            size, head = files.size(shard.path), readers.head(shard, needs, reading.whole_mapping)
+            size, head = files.size(shard.path), readers.head(shard, (*needs, *carry), reading.whole_mapping)
             batches.require(shard, needs, head)
             # Texts are also read where tokens are counted from them.
             counted = () if "tokens" in head.columns else ("text",)

@@ -16,6 +16,9 @@ from curate.errors import SchemaError
 from curate.scorers import Scorer
 
 OPTION = "name"
+# Kinds of columns that are renamed. Vectors and predictions are named after encoders and epochs, and `tokens` is one
+# column for all jobs.
+RENAMED = ("score", "reason", "spans", "cluster")
 ALLOWED = re.compile(r"\w+", re.ASCII)
 
 
@@ -71,9 +74,12 @@ class RenamedScorer:
     def renamed(self, column: str) -> str:
         """Return the new name of a column that the scorer adds."""
         kind, _, rest = column.partition(".")
+        if kind not in RENAMED:
+            return column
         if rest == self.base or rest.startswith(f"{self.base}_"):
             return f"{kind}.{self.name}{rest.removeprefix(self.base)}"
-        return column
+        # `label_quality` also adds `score.label_joint`.
+        return f"{kind}.{self.name}_{rest}"
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Score a batch."""
@@ -84,7 +90,7 @@ def split_name(spec: str) -> tuple[str, str, dict[str, open_sets.Value]]:
     """Return the scorer, the name for its columns (empty: its own), and the options that it takes.
 
     Raises:
-        SchemaError: if the name for its columns is no plain word.
+        SchemaError: if the name for its columns has other characters than letters, digits and "_".
     """
     scorer, options = open_sets.parse(spec)
     if OPTION not in options or OPTION in open_sets.option_types("scorers", scorer):

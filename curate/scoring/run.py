@@ -7,7 +7,7 @@ from functools import partial
 from curate.engines import Engine
 from curate.errors import Interrupted
 from curate.progress import Progress
-from curate.scoring import parts, worker
+from curate.scoring import carried, parts, worker
 from curate.scoring.learning import corpus_parts
 from curate.scoring.learning.corpus_parts import Piece, ScoringPart
 from curate.scoring.learning.learned_scorers import AnyScorer
@@ -66,7 +66,7 @@ class ShardRun:
         return self.units * count // total - self.units * (count - 1) // total
 
 
-def task(job: ScoringJob, shard: Shard, *, label: bool) -> ScoringTask:
+def task(job: ScoringJob, shard: Shard, head: Head) -> ScoringTask:
     """Return the task of a whole shard, without its scorers."""
     return ScoringTask(
         shard,
@@ -76,7 +76,8 @@ def task(job: ScoringJob, shard: Shard, *, label: bool) -> ScoringTask:
         job.reading,
         files.stamp(shard.path),
         quarantine=job.quarantine,
-        label=label,
+        label=scoring_task.is_labelled(head),
+        carried=carried.of_file(job.carried, head),
         config=job.config,
     )
 
@@ -145,7 +146,7 @@ def _tasks(
     """Yield the tasks of a shard, and record that it is begun if there are several."""
     job, name = ready.job, shard.relative
     head = ready.preflight.heads[name]
-    whole = task(job, shard, label=scoring_task.is_labelled(head))
+    whole = task(job, shard, head)
     if name in learned:
         # The tasks are the pieces that scorers learned from, so that each reads what was learned about its own rows.
         pieces = sorted(learned[name], key=lambda item: item[1].start)

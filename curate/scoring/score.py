@@ -3,19 +3,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, cast, overload
+
+import polars as pl
+import pyarrow as pa
 
 from curate.engines import LONG_JOB_BYTES, Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.progress import Progress, reporting, silent
-from curate.scoring import dependencies, preflight, run, specs, table_input
+from curate.scoring import carried, dependencies, in_memory, preflight, run, specs, table_input
 from curate.scoring.inferred_options import inferred
 from curate.scoring.learning import learned, learned_scorers, places, prepare_job
 from curate.scoring.learning.columns import columns_folder
 from curate.scoring.preflight import Preflight
 from curate.scoring.reports.result import Scored
-from curate.scoring.scoring_job import ScoringJob, is_old, recorded, set_aside, stamp
+from curate.scoring.scoring_job import ScoringJob, is_old, recorded, recorded_types, set_aside, stamp
 from curate.scoring.tasks import scoring_task
 from curate.storage import completion, files, manifest
 from curate.storage.files import sweep
@@ -33,11 +36,57 @@ from curate.tables.token_counts import COLUMN, ESTIMATE, TOKENIZER, TOKENS, Toke
 Data = frames.Table | Sequence[str | Path]
 
 
+@overload
 def score(
     data: Data,
     scorers: str | Sequence[str],
     out: str | Path,
     *,
+    carry: str | Sequence[str] = ...,
+    text_column: str = ...,
+    columns: str | Mapping[str, str] = ...,
+    join: str | Sequence[str] = ...,
+    render: str = ...,
+    batch_rows: int = ...,
+    document_bytes: int = ...,
+    dtype: str = ...,
+    max_bad: float = ...,
+    on_error: Literal["quarantine", "fail"] = ...,
+    engine: Engine | None = ...,
+    restart: bool = ...,
+    relearn: bool = ...,
+    cache: bool = ...,
+    take_over: bool = ...,
+    progress: Progress = ...,
+) -> Scored: ...
+
+
+@overload
+def score(
+    data: Data,
+    scorers: str | Sequence[str],
+    out: None = None,
+    *,
+    carry: str | Sequence[str] = ...,
+    text_column: str = ...,
+    columns: str | Mapping[str, str] = ...,
+    join: str | Sequence[str] = ...,
+    render: str = ...,
+    batch_rows: int = ...,
+    document_bytes: int = ...,
+    dtype: str = ...,
+    max_bad: float = ...,
+    engine: Engine | None = ...,
+    progress: Progress = ...,
+) -> pl.DataFrame: ...
+
+
+def score(
+    data: Data,
+    scorers: str | Sequence[str],
+    out: str | Path | None = None,
+    *,
+    carry: str | Sequence[str] = (),
     text_column: str = "text",
     columns: str | Mapping[str, str] = "",
     join: str | Sequence[str] = (),
@@ -53,18 +102,27 @@ def score(
     cache: bool = True,
     take_over: bool = False,
     progress: Progress = silent,
-) -> Scored:
-    """Score every row of ``data``, and write one score file for each input file.
+) -> Scored | pl.DataFrame:
+    """Score every row of ``data``, and write one score file for each input file, or return the scores as a frame.
 
-    Call it again with the same arguments to continue a job that stopped. Files that were set aside are tried again, and
-    new files are scored. ``duplicates`` and ``semdedup`` compare new rows with old rows. Other scorers that learn keep
-    what they learned from the old files.
+    With ``out``, call it again with the same arguments to continue a job that stopped. Files that were set aside are
+    tried again, and new files are scored. ``duplicates`` and ``semdedup`` compare new rows with old rows. Other scorers
+    that learn keep what they learned from the old files.
+
+    Without ``out``, nothing stays on disk. The result is a polars frame with one row for each row of the data, in
+    order, and the columns of the score files: ``id, source, tokens, label?, score.<name>...``. A file that cannot be
+    read is then an error, and what a user should know is a warning of Python. A frame does not record what a high score
+    means: `prune` asks for it.
 
     Args:
         data: files, folders, globs or s3:// addresses, one or several; or a polars, pandas or pyarrow table.
         scorers: names with options, such as ``prototypes:k=64``, in any order: a scorer runs after those whose columns
             it reads. Scorers that learn do so first, on all rows; the output folder keeps what they learned.
-        out: the output folder. A table in memory is written to ``OUT/_curate/input/rows.parquet`` first.
+        out: the output folder. A table in memory is written to ``OUT/_curate/input/rows.parquet`` first. None: the
+            scores are returned as a frame, and ``on_error``, ``restart``, ``relearn``, ``cache`` and ``take_over`` have
+            no use.
+        carry: columns of the data that are copied into the score files, such as ``conversation``: text, numbers,
+            booleans, dates and times. A file without such a column has nulls.
         text_column: the column of texts.
         columns: which columns of the files stand for ``text``, ``id``, ``source``, ``tokens`` and others, as in
             ``id=DocID,source=meta.domain`` or ``{"id": "DocID"}``. The right side is a column, or an SQL expression.
@@ -85,15 +143,15 @@ def score(
         progress: is called with three values: what is counted, how many are done, and how many there are.
 
     Returns:
-        The number of rows that this call scored, the warnings, and the files that were set aside. The methods of the
-        result return the state of every file, and the scores.
+        With ``out``, the number of rows that this call scored, the warnings, and the files that were set aside. The
+        methods of this result return the state of every file, and the scores. Without ``out``, a frame of the scores.
 
     Raises:
         FolderBusy: if another job writes in ``out``.
         Interrupted: if ``out`` holds results of another job.
         SchemaError: if all files are bad, if one is bad and ``on_error`` is ``fail``, or if too many lines are bad.
     """
-    engine, out = engine or Local(), Path(out)
+    engine = engine or Local()
     names = (scorers,) if isinstance(scorers, str) else tuple(scorers)
     if not names:
         raise SchemaError("no scorers: name one or more, such as length")
@@ -101,26 +159,31 @@ def score(
         raise SchemaError(f"--max-bad {max_bad:g} must be a share of the lines from 0 to 1, such as {MAX_BAD:g}")
     # Mistyped scorers and options are reported before any file is read.
     specs.check_columns_added(names)
-    lock.check_place(out)
+    carried_names = carried.names(carry, [column for name in names for column in dependencies.makes(name)])
     text_column, mapping = mapping_options.mapping(columns, text_column, join, render)
     reading = Reading(text_column, batch_rows, document_bytes, dtype, mapping=mapping)
-    # The lock is a file in the output folder. Where that folder is an input, nothing may be written there.
-    paths = _paths(data)
-    listed = _inputs(paths, out, on_error) if paths else None
-    with lock.held(out, "score", take_over=take_over, progress=progress):
-        if listed is None:
-            paths = [str(table_input.store(cast(frames.Table, data), out, restart=restart))]
-            listed = _inputs(paths, out, on_error)
-        before = [] if restart or (record := recorded(out)) is None else cast(list[str], record["scorers"])
-        ordered = inferred(dependencies.ordered(names), listed.shards, reading)
-        dependencies.check_columns(ordered, listed.shards, reading)
-        # A job that names the same scorers in another order continues.
-        specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
-        job = ScoringJob(listed.shards, specs_of_job, out, reading, on_error == "quarantine")
-        scored = _score(job, paths, listed, engine, max_bad, _Again(restart, relearn), progress)
-        if not cache:
-            files.remove(out / manifest.FOLDER / manifest.PARTS)
-        return scored
+    if out is None:
+        # There is no folder that would tell later which files were set aside.
+        on_error = "fail"
+    with in_memory.output_folder(out) as folder:
+        lock.check_place(folder)
+        # The lock is a file in the output folder. Where that folder is an input, nothing may be written there.
+        paths = _paths(data)
+        listed = _inputs(paths, folder, on_error) if paths else None
+        with lock.held(folder, "score", take_over=take_over, progress=progress):
+            if listed is None:
+                paths = [str(table_input.store(cast(frames.Table, data), folder, restart=restart))]
+                listed = _inputs(paths, folder, on_error)
+            before = [] if restart or (record := recorded(folder)) is None else cast(list[str], record["scorers"])
+            ordered = inferred(dependencies.ordered(names), listed.shards, reading)
+            dependencies.check_columns(ordered, listed.shards, reading)
+            # A job that names the same scorers in another order continues.
+            specs_of_job = tuple(before) if sorted(before) == sorted(ordered) else ordered
+            job = ScoringJob(listed.shards, specs_of_job, folder, reading, on_error == "quarantine", carried_names)
+            scored = _score(job, paths, listed, engine, max_bad, _Again(restart, relearn), progress)
+            if not cache:
+                files.remove(folder / manifest.FOLDER / manifest.PARTS)
+            return scored if out is not None else in_memory.frame(scored)
 
 
 @dataclass(frozen=True)
@@ -143,6 +206,10 @@ def _score(
     """Score what is not scored yet, in a folder that this job holds."""
     out, shards = job.out, job.shards
     heads = _inspect(job)
+    record = recorded(out)
+    # Types of score files that stay as they are.
+    types = {} if record is None or again.restart or again.relearn else recorded_types(record)
+    job = replace(job, carried=carried.resolve(job.carry, shards, heads.heads, types))
     job = _judging(job, heads)
     todo = _begin(job, again)
     bad = dict(heads.bad)
@@ -191,7 +258,9 @@ def _token_counts(job: ScoringJob, heads: Preflight) -> TokenCounts:
         return TOKENIZER
     # A file of lines without any row has no columns, and nothing to count.
     with_rows = [head for head in heads.heads.values() if head.columns]
-    return COLUMN if with_rows and all("tokens" in head.columns for head in with_rows) else ESTIMATE
+    # A column of nulls, such as that of --columns tokens=NULL, counts nothing.
+    counted = all(not pa.types.is_null(head.columns.get(TOKENS, pa.null())) for head in with_rows)
+    return COLUMN if with_rows and counted else ESTIMATE
 
 
 def _rows_of(out: Path) -> Callable[[Shard], int]:
@@ -227,8 +296,8 @@ def _inputs(paths: Sequence[str], out: Path, on_error: str) -> Inputs:
 def _inspect(job: ScoringJob) -> Preflight:
     """Read the heads of all shards. A bad one is an error, unless it can be set aside and another is good."""
     needs = tuple(specs.columns_read(job.specs))
-    used = ("text", *needs, *specs.vectors_read(job.specs))
-    heads = preflight.inspect(job.shards, needs, used=used, reading=job.reading)
+    used = ("text", *needs, *specs.vectors_read(job.specs), *job.carry)
+    heads = preflight.inspect(job.shards, needs, used=used, carry=job.carry, reading=job.reading)
     if heads.bad and (not job.quarantine or not heads.heads):
         # The reason of the first bad shard is a whole message, with the path of the file.
         raise SchemaError(next(iter(heads.bad.values())))
@@ -240,7 +309,7 @@ def _judging(job: ScoringJob, heads: Preflight) -> ScoringJob:
 
     So the lines that scorers learn from are those that are scored.
     """
-    columns = [*specs.columns_read(job.specs), *specs.vectors_read(job.specs)]
+    columns = [*specs.columns_read(job.specs), *specs.vectors_read(job.specs), *job.carry]
     if any(map(scoring_task.is_labelled, heads.heads.values())):
         columns.append(scoring_task.LABEL)
     return replace(job, reading=replace(job.reading, judged=tuple(dict.fromkeys(columns))))

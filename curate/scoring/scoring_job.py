@@ -1,6 +1,6 @@
 """Describe a scoring job, record it in its folder, and compare it with the job recorded there before."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import cast
 from curate import open_sets
 from curate.scoring import parts
 from curate.scoring import specs as scorer_specs
+from curate.scoring.carried import CarriedColumn
 from curate.storage import artifacts, files, job_record, manifest
 from curate.storage.files import content_hash, text_hash
 from curate.storage.manifest import Configuration, ManifestEntry
@@ -24,7 +25,8 @@ from curate.tables.shards import Shard
 class ScoringJob:
     """The arguments of a scoring job: shards, scorers (``name:key=value,...``), output folder and reading options.
 
-    If ``quarantine``, bad shards are set aside; otherwise they stop the job.
+    If ``quarantine``, bad shards are set aside; otherwise they stop the job. ``carry`` are columns of the inputs that
+    are copied into score files. Once the heads of the files are read, ``carried`` has them with their types.
     """
 
     shards: tuple[Shard, ...]
@@ -32,6 +34,8 @@ class ScoringJob:
     out: Path
     reading: Reading
     quarantine: bool
+    carry: tuple[str, ...] = ()
+    carried: tuple[CarriedColumn, ...] = ()
 
     def output(self, shard: Shard) -> Path:
         """Return the path of a shard's score file."""
@@ -43,8 +47,9 @@ class ScoringJob:
         return tuple(dict.fromkeys((*scorer_specs.columns_read(self.specs), *scorer_specs.vectors_read(self.specs))))
 
     def columns(self, shard: Shard, *, label: bool) -> tuple[str, ...]:
-        """Return the columns of an input file that are read, and the class label if it is copied."""
-        return batches.columns_to_read(shard, (*self.needs, *(("label",) if label else ())), self.reading)
+        """Return the columns of an input file that are read, and those that are copied, such as the class label."""
+        copied = (*(("label",) if label else ()), *self.carry)
+        return batches.columns_to_read(shard, (*self.needs, *copied), self.reading)
 
     def same_rows(self, entry: ManifestEntry, source: Path) -> bool:
         """Return whether an input has the rows that an entry records, finished or only begun. The input is read."""
@@ -86,6 +91,7 @@ class ScoringJob:
             # Left out where there are none: so a later version may add arguments of this kind without changing the
             # hash of jobs that do not use them.
             **({"dtype": self.reading.dtype} if self.reading.dtype else {}),
+            **({"carry": list(self.carry)} if self.carry else {}),
             **({"targets": targets} if targets else {}),
             **({"scorer_files": own_files} if own_files else {}),
         }
@@ -105,9 +111,11 @@ class ScoringJob:
     def changes(self, record: dict[str, object]) -> list[str]:
         """Return one phrase for each argument that differs from those in ``score.json``."""
         arguments = self.arguments
-        # A mapping of columns is recorded only where there is one.
-        mapped = {name: record[name] for name in ("columns", "join", "render") if name in record}
-        before = {name: record.get(name) for name in arguments} | mapped
+        # A mapping of columns and carried columns are recorded only where there are some.
+        optional: dict[str, object] = {name: record[name] for name in ("columns", "join", "render") if name in record}
+        if "carry" in record:
+            optional["carry"] = sorted(recorded_types(record))
+        before = {name: record.get(name) for name in arguments} | optional
         # Records of format 1 have no format numbers; all were 1. Numbers of scorers that are new in this job are left
         # out, since the change of scorers is named already.
         numbers = cast(dict[str, int], record.get("formats", {}))
@@ -125,6 +133,9 @@ class ScoringJob:
         # The largest size of a text decides only which lines are bad, so it may change when a job goes on.
         record = {"data": list(data), "document_bytes": self.reading.document_bytes, **self.arguments}
         record["tokens"] = token_counts
+        if self.carried:
+            # With their types, so that files that are added later get the same.
+            record["carry"] = {column.name: str(column.dtype) for column in self.carried}
         artifacts.save(scored.record_path(self.out), "score_job", record)
 
 
@@ -134,6 +145,11 @@ def _in_words(arguments: dict[str, object]) -> dict[str, object]:
     if not isinstance(columns, dict):
         return arguments
     return {**arguments, "columns": [f"{name}={written}" for name, written in sorted(columns.items())]}
+
+
+def recorded_types(record: Mapping[str, object]) -> dict[str, str]:
+    """Return the types of the carried columns that ``score.json`` records, by column; none where none is carried."""
+    return cast(dict[str, str], record.get("carry", {}))
 
 
 def recorded(out: Path) -> dict[str, object] | None:

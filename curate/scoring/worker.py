@@ -12,7 +12,7 @@ import polars as pl
 
 from curate.errors import SchemaError
 from curate.scorers import Scorer
-from curate.scoring import parts
+from curate.scoring import carried, parts
 from curate.scoring.learning import columns
 from curate.scoring.learning.columns import ColumnFolder
 from curate.scoring.learning.learned_scorers import AnyScorer
@@ -166,13 +166,14 @@ def scored(
     hasher = hasher or RowHasher()
     label = (LABEL,) if task.label else ()
     added = [name for scorer in scorers for name in scorer.schema]
-    needs = (*inputs(scorers), *task.also, *task.kept, *label)
+    copied = [column.name for column in task.carried if column.present]
+    needs = (*inputs(scorers), *task.also, *task.kept, *label, *copied)
     reading = replace(task.reading, bad_lines=bad_lines)
     read = tables.batches(task.shard, needs, reading=reading, size=tables.BATCH_BYTES, start=start, hasher=hasher)
     for batch in parts.row_range(task.shard, start, stop).cut(read):
         # A scorer may make an identity column: `length` with a tokenizer makes the tokens.
-        names = dict.fromkeys((*tables.IDENTITY, *label, *task.kept, *added))
-        yield _with_text_labels(apply(scorers, batch)[:, list(names)])
+        names = dict.fromkeys((*task.identity, *task.kept, *added))
+        yield _copied(apply(scorers, batch), task)[:, list(names)]
 
 
 def _scored_from_columns(
@@ -184,7 +185,9 @@ def _scored_from_columns(
     """
     present = set(computed.names)
     missing = [scorer for scorer in scorers if not set(scorer.schema) <= present]
-    needs = [name for name in inputs(missing, present) if name not in present or name == LABEL]
+    # Scorers read copied columns as the input has them.
+    of_input = {LABEL, *(column.name for column in task.carried)}
+    needs = [name for name in inputs(missing, present) if name not in present or name in of_input]
     frames = computed.batches(first=start)
     if needs:
         reading = line_losses.aligned(task.reading, task.out, task.shard)
@@ -192,14 +195,17 @@ def _scored_from_columns(
         frames = columns.beside(frames, read, task.shard)
     added = [name for scorer in scorers for name in scorer.schema]
     for frame in frames:
-        yield _with_text_labels(apply(missing, frame)[:, list(dict.fromkeys((*task.identity, *added)))])
+        yield _copied(apply(missing, frame), task)[:, list(dict.fromkeys((*task.identity, *added)))]
 
 
-def _with_text_labels(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a batch whose labels are text, as they are in a score file. Scorers read them as the input has them."""
-    if LABEL not in frame.columns:
-        return frame
-    return frame.replace_column(frame.get_column_index(LABEL), frame.get_column(LABEL).cast(pl.String))
+def _copied(frame: pl.DataFrame, task: ScoringTask) -> pl.DataFrame:
+    """Return a batch whose labels and carried columns are as in a score file. Scorers read them as the input has them.
+
+    Labels are text in a score file.
+    """
+    if LABEL in frame.columns:
+        frame = frame.replace_column(frame.get_column_index(LABEL), frame.get_column(LABEL).cast(pl.String))
+    return carried.copied(frame, task.carried, task.shard)
 
 
 def apply(scorers: Sequence[Scorer], batch: pl.DataFrame) -> pl.DataFrame:

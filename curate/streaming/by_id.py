@@ -55,7 +55,7 @@ def check_distinct_ids(corpus: Corpus, scorer: str, seed: int, *, rows: int, kep
 def _refusal(scorer: str, count: int, name: str) -> str:
     return (
         f"{scorer}: {count} rows share their id with another row, such as {name!r}. Make the ids distinct, "
-        "or drop the id column: file and row number are the id then"
+        "or give --columns id=NULL: file and row number are the id then"
     )
 
 

@@ -106,7 +106,7 @@ def _ngrams_of_part(n: int, shortest: int, rows: PartRows) -> Arrays:
             words = ngrams.words(piece)
             count += len(words.values)
             searched += int((words.counts >= shortest).sum())
-            # A text without words is no text.
+            # A text without words counts as neither.
             too_short += int(((words.counts > 0) & (words.counts < shortest)).sum())
             grams[n].append(np.unique(ngrams.ngrams(words, n).values))
             for size in range(shortest, n):
@@ -131,6 +131,6 @@ def _places(words: Grams, size: int, grams: HashSet) -> np.ndarray:
 
 
 def _first_words(words: Grams, count: int) -> Grams:
-    """Return the first ``count`` words of texts that have so many."""
+    """Return the first ``count`` words of texts; each has at least ``count`` words."""
     places = words.offsets[:-1, None] + np.arange(count)
     return Grams(words.values[places].ravel(), count * np.arange(len(places) + 1))

@@ -1,6 +1,7 @@
 """Accept tables that a user has in memory, from polars, pandas or pyarrow."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
@@ -8,7 +9,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import polars as pl
 import xxhash
 
-from curate.errors import SchemaError
+from curate.errors import CurateError, SchemaError
 
 
 @runtime_checkable
@@ -48,6 +49,19 @@ def frame(table: Table) -> pl.DataFrame:
     if isinstance(table, ArrowExportable):
         return _exportable(pl.DataFrame(table))
     raise SchemaError(f"{type(table).__name__} is not a table: give a path, or a polars, pandas or pyarrow table")
+
+
+@contextmanager
+def shown_as(names: Mapping[str, str]) -> Iterator[None]:
+    """Show other words in the errors of a job, such as ``the table`` for the path of a work file that holds it."""
+    try:
+        yield
+    except CurateError as error:
+        text = str(error)
+        for words, name in names.items():
+            text = text.replace(words, name)
+        error.args = (text, *error.args[1:])
+        raise
 
 
 def _exportable(table: pl.DataFrame) -> pl.DataFrame:

@@ -79,11 +79,6 @@ def ending(name: str) -> str:
     return match[0].lower() if match else ""
 
 
-def stem_of(name: str) -> str:
-    """Return a name without the ending that says its kind."""
-    return name[: len(name) - len(ending(name))]
-
-
 def has_lines(shard: Shard) -> bool:
     """Return whether a file is text, in which a single line can be damaged: JSON, CSV or TSV."""
     return ending(shard.path.name) in (*JSON_ENDINGS, *CSV_ENDINGS)

@@ -27,11 +27,13 @@ from curate.tables import out_folder, scored
 from curate.tables.data_set import card
 from curate.tables.token_counts import TOKENS
 from curate.tables.writer import SHARD_ROWS
-from curate.training_set import job_record, row_index, shuffle, stages, tags
-from curate.training_set.holdout import groups, held_rows
+from curate.training_set import data_files as files_of_pools
+from curate.training_set import job_record, shuffle, stages, tags
+from curate.training_set.columns import output_names
+from curate.training_set.drawing_job import DrawingJob
+from curate.training_set.holdout import groups, held_rows, steps
 from curate.training_set.holdout.groups import Holdout
 from curate.training_set.ordering.pool_draw import PoolDraw
-from curate.training_set.stages import DrawingJob
 
 if TYPE_CHECKING:
     from curate.charts.chart import Chart
@@ -44,10 +46,12 @@ STEP = "materialize"  # the name of this job in its records
 class TrainingSet:
     """The training set in the folder ``out``.
 
-    ``planned`` are the tokens that were planned, ``left_out`` the pools of which nothing was. ``draws`` say what was
-    drawn of each pool, in the order of names. ``shards`` are (file, rows, tokens). ``inputs`` are the content hashes of
-    the files that were read. ``warnings`` say what the scores of the pools lack of the data. ``holdout`` is what was to
-    be held out, or None, and ``held`` are the (file, rows, tokens) that are.
+    ``planned`` are the tokens that were planned, and ``left_out`` the pools from which the plan draws nothing.
+    ``draws`` say what was drawn of each pool, in the order of names. ``shards`` are (file, rows, tokens). ``inputs``
+    are the content hashes of the files that were read. ``warnings`` say what the scores of the pools lack of the data.
+    ``holdout`` is the share that was to be held out, or None; ``held`` are (file, rows, tokens) of the files of the
+    holdout. ``columns`` are those of the inputs that texts are made of. ``tag_notes`` say why the tokens of tags are
+    estimates.
     """
 
     out: Path
@@ -61,6 +65,8 @@ class TrainingSet:
     tokens_noun: str = field(default=TOKENS, compare=False)
     holdout: Holdout | None = None
     held: tuple[tuple[str, int, int], ...] = ()
+    columns: tuple[str, ...] = ()
+    tag_notes: tuple[str, ...] = ()
 
     def table(self) -> pl.DataFrame:
         """Return one row for each pool: pool, planned, tokens and rows (drawn), unique_tokens, unique_rows, passes.
@@ -83,8 +89,8 @@ class TrainingSet:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Return one line for each pool some of whose rows have no text."""
-        return tuple(
+        """Return one line for each pool that has rows without a text, and why tokens of tags are estimates."""
+        return self.tag_notes + tuple(
             f"{draw.without_text} rows of pool {draw.pool!r} are not drawn, because their text is null"
             for draw in self.draws
             if draw.without_text
@@ -135,10 +141,10 @@ def draw(
 ) -> TrainingSet:
     """Write ``out/part-00000.parquet`` and so on, of ``shard_rows`` rows each.
 
-    Columns: ``id, source, text, tokens, pool, epoch``; ``epoch`` counts the passes over a pool from 0. Pools may share
-    rows, and each draws its own. The bytes follow from rows and arguments alone, however many workers there are and
-    however the files are called or cut (rows with equal ids go by file and row). The same call continues a job that
-    was interrupted.
+    Columns: ``id, source, text, tokens, pool, epoch``; ``epoch`` counts the passes over a pool from 0. Columns
+    that texts were rendered or joined from follow as they came. Pools may share rows, and each draws its own. The bytes
+    follow from rows and arguments alone, however many workers there are and however the files are called or cut (rows
+    with equal ids go by file and row). The same call continues a job that was interrupted.
 
     Values of the column ``tag`` are prepended to the texts, and their tokens count. ``holdout`` sets rows aside in
     ``out/holdout/data``; pools are drawn from the others.
@@ -159,17 +165,18 @@ def draw(
     check_apart(out, pools)
     if holdout is not None:
         holdout.check()
-    data_files = row_index.data_files(pools, partial=partial)
+    data_files = files_of_pools.data_files(pools, partial=partial)
     for file in data_files if tag else ():
         tags.check(file.data, file.reading)
+    counters = {name: tags.counter(name) for name in sorted({f.score_folder for f in data_files})} if tag else {}
     # One set of workers for all steps: starting them takes seconds.
     with (engine or Local()).session(folders=(out,)) as session:
-        job = DrawingJob(out, parts, data_files, shard_rows, seed, session, progress, tag, holdout)
+        job = DrawingJob(out, parts, data_files, shard_rows, seed, session, progress, tag, holdout, counters)
         sweep(out)
         _begin(job, restart=restart, partial=partial)
         draws = stages.planned(job)
         # Where all shards are written, nothing is read again.
-        lacks_held = not all(path.is_file() for path in stages.held_files(job))
+        lacks_held = not all(path.is_file() for path in steps.held_files(job))
         if draws is None or stages.missing(job, draws) or lacks_held:
             _record_begin(job, partial)
             draws, first_blocks = stages.put_in_order(job)
@@ -182,9 +189,17 @@ def draw(
     folders = sorted({Path(pool.scores) for pool in pools if pool.scores})
     warnings = tuple(line for scores in folders for line in scored.left_out(scores).warnings)
     warnings += _unlinked(folders, pools, holdout)
-    held = tuple(_shard(out, path.relative_to(out).as_posix()) for path in stages.held_files(job))
+    held = tuple(_shard(out, path.relative_to(out).as_posix()) for path in steps.held_files(job))
     hashes, noun = job_record.hashes(job.record), scored.tokens_noun(pool.scores for pool in pools)
-    return TrainingSet(out, mixture.tokens, mixture.left_out, draws, shards, hashes, warnings, noun, holdout, held)
+    names = output_names(data_files)
+    tag_notes = tuple(
+        f"the tokens of the tags of {scores} are estimates (bytes / 4): {counter.reason}"
+        for scores, counter in counters.items()
+        if counter.reason
+    )
+    return TrainingSet(
+        *(out, mixture.tokens, mixture.left_out, draws, shards, hashes, warnings, noun, holdout, held, names, tag_notes)
+    )
 
 
 def _unlinked(folders: Sequence[Path], pools: Sequence[Pool], holdout: Holdout | None) -> tuple[str, ...]:

@@ -65,7 +65,8 @@ def materialize(
         take_over: write even if a job on another machine holds ``out``; that job stops.
         progress: is called with three values: what is counted, how many are done, and how many there are.
         tag: a column, such as ``source``. ``source: books`` and an empty line are then prepended to a text whose
-            ``source`` is ``books``. A tag of n bytes counts n / 4 tokens, rounded up.
+            ``source`` is ``books``. The tokenizer that counted the texts counts tags too; without one, a tag of n bytes
+            counts n / 4 tokens, rounded up.
         holdout: the share of the tokens to set aside, to ``out/holdout/data``. Rows that `duplicates` links are set
             aside together, or not at all. The plan is drawn from the other rows.
         holdout_by: a column whose equal values are set aside together instead, such as ``domain``.

@@ -5,7 +5,7 @@ A pool's filter, score range and decisions are read once. The text is not read w
 that of a run of rows, however long a file is. Rows that are held out are in no pool, and are listed by themselves.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -15,13 +15,10 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.pool.pool import Pool
 from curate.tables import batches, readers, scored
-from curate.tables.batches import Reading, Shard
 from curate.tables.row_ranges import RowRange
-from curate.tables.scored import DECISIONS
-from curate.tables.scored_inputs import line_losses
 from curate.training_set import tags
+from curate.training_set.data_files import DataFile
 from curate.training_set.holdout.groups import BUCKETS, GroupRule
 from curate.training_set.ordering import pieces
 from curate.training_set.ordering.cells import INDEX, index_path
@@ -31,34 +28,12 @@ ROWS, POOLS = "rows", "pools"  # fields of an index: the rows of the file, and t
 
 
 @dataclass(frozen=True)
-class DataFile:
-    """One file of data, the numbered pools that read it, and the score and decision files that mark their rows."""
-
-    number: int
-    data: Shard
-    scores: Shard | None
-    kept: Path | None
-    reading: Reading
-    pools: tuple[tuple[int, Pool], ...]
-
-    @property
-    def score_folder(self) -> str:
-        """Return the folder of the scores that mark the rows; empty without scores."""
-        return self.pools[0][1].scores or ""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Return every file that decides which copies come from this one."""
-        decisions = [self.kept / (self.data.relative + DECISIONS)] if self.kept else []
-        return (self.data.path, *([self.scores.path] if self.scores else []), *decisions)
-
-
-@dataclass(frozen=True)
 class IndexTask:
     """A data file whose rows are to be listed in ``folder``.
 
-    ``tag`` is the column whose values are prepended to the texts, or empty. ``groups`` says how rows are held out
-    together, or is None. ``held`` is a file with the mask (``BUCKETS``,) of the buckets that are held out.
+    ``tag`` is the column whose values are prepended to the texts, or empty, and ``tokenizer`` counts them. ``groups``
+    says how rows are held out together, or is None. ``held`` is a file with the mask (``BUCKETS``,) of the buckets that
+    are held out.
     """
 
     file: DataFile
@@ -67,6 +42,7 @@ class IndexTask:
     tag: str = ""
     groups: GroupRule | None = None
     held: Path | None = None
+    tokenizer: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,47 +61,6 @@ class MarkedRows:
     def column(self, name: str) -> pl.Series | None:
         """Return the values of a column for tags or groups; None without a name."""
         return self.columns[name] if name and self.columns is not None else None
-
-
-def data_files(pools: Sequence[Pool], *, partial: bool = False) -> tuple[DataFile, ...]:
-    """Return the files of all pools. Pools of the same scored data share a file, so that it is read once.
-
-    With ``partial``, scores may be of a job that has not ended.
-
-    Raises:
-        Unfinished: if the job that scored or pruned a pool has not ended.
-        SchemaError: if a pool names no files, or a file that it needs is missing.
-    """
-    # Bins of one source differ only in their score range: one reading marks the rows of all of them.
-    same_data: dict[tuple[object, ...], list[tuple[int, Pool]]] = {}
-    for number, pool in enumerate(pools):
-        same_data.setdefault((frozenset(pool.where), pool.scores, pool.kept), []).append((number, pool))
-    result: list[DataFile] = []
-    for members in same_data.values():
-        _, pool = members[0]
-        pairs, reading = _files(pool, partial)
-        kept = Path(pool.kept) if pool.scores and pool.kept else None
-        for data, scores in pairs:
-            if pool.scores:
-                reading = line_losses.aligned(reading, Path(pool.scores), data)
-            result.append(DataFile(len(result), data, scores, kept, reading, tuple(members)))
-            if missing := [path for path in result[-1].files if not path.is_file()]:
-                raise SchemaError(
-                    f"no such file: {missing[0]}, which pool {pool.name!r} needs. Make it with `curate prune`"
-                )
-    return tuple(result)
-
-
-def _files(pool: Pool, partial: bool) -> tuple[list[tuple[Shard, Shard | None]], Reading]:
-    """Return the data files of a pool with their score files, and how they are read."""
-    if not pool.where:
-        raise SchemaError(f"pool {pool.name!r} names no files. List them in its `where` in pools.json")
-    if pool.scores is None:
-        return [(shard, None) for shard in batches.shards(pool.where)], Reading()
-    if pool.kept:
-        scored.check_decisions(Path(pool.scores), Path(pool.kept))
-    pairs = scored.with_inputs(Path(pool.scores), batches.inputs(pool.where).shards, partial=partial)
-    return [(data, shard) for shard, data in pairs], scored.reading(Path(pool.scores))
 
 
 def write_index(task: IndexTask) -> int:
@@ -210,7 +145,7 @@ def _tag_tokens(task: IndexTask, batch: MarkedRows) -> np.ndarray:
     values = batch.column(task.tag)
     if values is None:
         return np.zeros(batch.marks.height, dtype=np.int64)
-    return tags.tokens(tags.tags(task.tag, values, task.file.data))
+    return tags.tokens(tags.tags(task.tag, values, task.file.data), task.tokenizer)
 
 
 def _buckets(task: IndexTask, batch: MarkedRows) -> np.ndarray:

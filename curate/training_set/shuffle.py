@@ -19,21 +19,14 @@ from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches as tables
 from curate.training_set import tags
+from curate.training_set.columns import NO_COLUMNS, SLOT, TRAINING, InputSchema, beside
+from curate.training_set.data_files import DataFile
 from curate.training_set.ordering import pieces, windows
 from curate.training_set.ordering.pieces import KeyedFile
-from curate.training_set.row_index import DataFile
 
 RUN_BYTES = 1 << 26  # of copies sorted and spilled at a time; a worker's memory is about four times that
 ROW_GROUP = 1024  # rows in a row group of the output: readers can shuffle and skip in steps of a few MB
 ARROW = pl.CompatLevel.oldest()  # plain large strings, which Arrow files and all their readers know
-TRAINING = {
-    "id": pl.String(),
-    "source": pl.String(),
-    "text": pl.String(),
-    "tokens": pl.Int64(),
-    "pool": pl.String(),
-    "epoch": pl.Int32(),
-}
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,8 @@ class ScatterTask:
     """A data file whose copies are to be spilled.
 
     ``pools`` are the names of all pools in the order of their numbers. ``blocks`` are the numbers of the file's first
-    block of rows, and of the first block of the next file. ``tag`` is the column of tags, or empty.
+    block of rows, and of the first block of the next file. ``tag`` is the column of tags, or empty. ``columns`` are
+    those that texts are made of.
     """
 
     file: DataFile
@@ -51,6 +45,7 @@ class ScatterTask:
     shard_rows: int
     shards: int
     tag: str = ""
+    columns: InputSchema = NO_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -85,14 +80,15 @@ def scatter(task: ScatterTask) -> int:
     """
     written = 0
     with replacing(spill_path(task.folder, task.file.number)) as temporary:
-        schema = pl.DataFrame(schema={**TRAINING, "slot": pl.Int64()}).to_arrow(compat_level=ARROW).schema
+        columns = {**TRAINING, **task.columns.polars, SLOT: pl.Int64()}
+        schema = pl.DataFrame(schema=columns).to_arrow(compat_level=ARROW).schema
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         with pa.ipc.new_file(temporary, schema, options=options) as writer:
             for run in _runs(_copies(task)):
                 (batch,) = run.to_arrow(compat_level=ARROW).to_batches()
                 # Every run writes one batch for each shard, empty ones included: so batch k of the file belongs to
                 # shard k modulo the number of shards.
-                cuts = run["slot"].search_sorted(np.arange(task.shards + 1) * task.shard_rows).to_list()
+                cuts = run[SLOT].search_sorted(np.arange(task.shards + 1) * task.shard_rows).to_list()
                 for start, end in pairwise(cuts):
                     writer.write_batch(batch.slice(start, end - start))
                 written += run.height
@@ -110,15 +106,15 @@ def gather(task: GatherTask) -> int:
         with pa.memory_map(str(path)) as mapped, pa.ipc.open_file(mapped) as reader:
             runs = range(task.number, reader.num_record_batches, task.shards)
             batches += [batch for batch in map(reader.get_batch, runs) if batch.num_rows]
-    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches))).sort("slot") if batches else pl.DataFrame()
+    frame = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches))).sort(SLOT) if batches else pl.DataFrame()
     # The places must be exactly those of this shard: a missing or doubled row is noticed here.
-    if not (batches and np.array_equal(frame["slot"].to_numpy(), np.arange(task.start, task.end))):
+    if not (batches and np.array_equal(frame[SLOT].to_numpy(), np.arange(task.start, task.end))):
         raise Interrupted(
             f"{task.path} needs {task.end - task.start} rows, and {task.folder} holds {frame.height} for it: an input "
             "or that folder changed meanwhile. Use --restart"
         )
     tokens = int(frame["tokens"].sum())
-    tables.write(task.path, frame.drop("slot").iter_slices(ROW_GROUP), metadata={"tokens": str(tokens)})
+    tables.write(task.path, frame.drop(SLOT).iter_slices(ROW_GROUP), metadata={"tokens": str(tokens)})
     return task.number
 
 
@@ -138,7 +134,7 @@ def _runs(copies: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 
 def _sorted(run: list[pa.Table]) -> pl.DataFrame:
-    return pl.DataFrame(pl.from_arrow(pa.concat_tables(run))).sort("slot").rechunk()
+    return pl.DataFrame(pl.from_arrow(pa.concat_tables(run))).sort(SLOT).rechunk()
 
 
 def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
@@ -150,7 +146,7 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
     pools = pl.Series(task.pools, dtype=pl.String)
     blocks, waiting, start = iter(range(first, last)), _places(opened, None), 0
     end_of_blocks = 0  # the row after those of all blocks that are read
-    for frame in texts(task.file, task.tag):
+    for frame in texts(task.file, task.tag, task.columns):
         end = start + frame.height
         while end_of_blocks < end and (block := next(blocks, None)) is not None:
             waiting = np.concatenate([waiting, _places(opened, block)])
@@ -159,19 +155,27 @@ def _copies(task: ScatterTask) -> Iterator[pl.DataFrame]:
         places, waiting = waiting[:cut], waiting[cut:]
         for epoch in np.unique(places["epoch"]).tolist():
             drawn = places[places["epoch"] == epoch]
-            columns = [pl.Series(name, drawn[name]) for name in ("tokens", "slot")]
+            columns = [pl.Series(name, drawn[name]) for name in ("tokens", SLOT)]
             copies = frame[drawn["row"] - start].with_columns(
                 *columns, pools.gather(drawn["pool"]).alias("pool"), epoch=pl.lit(epoch, dtype=pl.Int32)
             )
-            yield copies.select(*TRAINING, "slot")
+            yield copies.select(*TRAINING, *task.columns.names, SLOT)
         start = end
 
 
-def texts(file: DataFile, tag: str) -> Iterator[pl.DataFrame]:
-    """Yield the ids, sources and texts of a data file, batch by batch, with the tags of the column ``tag``."""
+def texts(file: DataFile, tag: str, columns: InputSchema = NO_COLUMNS) -> Iterator[pl.DataFrame]:
+    """Yield the ids, sources and texts of a data file, batch by batch, with the tags of the column ``tag``.
+
+    ``columns`` are those of which texts are made; they come with the texts.
+    """
+    frames = _tagged(file, tag)
+    yield from beside(frames, file, columns) if columns.names else frames
+
+
+def _tagged(file: DataFile, tag: str) -> Iterator[pl.DataFrame]:
     for batch in tables.batches(file.data, ("text", tag) if tag else ("text",), reading=file.reading):
         # A file of which every text is null has no text type of its own.
-        frame = batch.with_columns(pl.col("text").cast(pl.String))
+        frame = batch.select("id", "source", pl.col("text").cast(pl.String))
         if tag:
             frame = frame.with_columns(tags.tags(tag, batch[tag], file.data).alias("text") + frame["text"])
         yield frame

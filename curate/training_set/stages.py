@@ -4,104 +4,30 @@ In: a drawing job. Out: files. A step that finds its files does nothing, so ever
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, fields, replace
 from typing import TypeVar, cast
 
 import numpy as np
 
-from curate.engines import Engine
 from curate.errors import SchemaError, first_few
 from curate.pool.mixture import Part
-from curate.pool.pool import to_json
-from curate.progress import Progress, counted, reporting
-from curate.storage import artifacts, manifest
-from curate.storage.files import replacing
+from curate.progress import counted, reporting
+from curate.storage import artifacts
 from curate.training_set import row_index, shuffle
-from curate.training_set.holdout import groups, held_rows
-from curate.training_set.holdout.groups import BUCKETS, GroupRule, Holdout
-from curate.training_set.holdout.held_rows import CollectTask
+from curate.training_set.columns import NO_COLUMNS, InputSchema, file_schema, of_text, unified
+from curate.training_set.drawing_job import DrawingJob
+from curate.training_set.holdout import held_rows, steps
 from curate.training_set.ordering import cells, order_copies, windows
 from curate.training_set.ordering.cells import Indexed
 from curate.training_set.ordering.order_copies import PlannedPool
 from curate.training_set.ordering.pool_draw import PoolDraw
-from curate.training_set.row_index import DataFile, IndexTask, PoolRows
+from curate.training_set.row_index import IndexTask, PoolRows
 from curate.training_set.shuffle import GatherTask, ScatterTask
 
 MOST_SHARDS = 100_000  # the names of shards have five digits
-HELD = "held_rows"  # the field of the recorded draws with the number of rows that are held out
 PLACED = "placed"  # an empty file beside the places: they are complete
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class DrawingJob:
-    """The arguments that every step reads: the pools with their tokens, the data files, and where and how to work.
-
-    Pools are numbered in the order of ``parts``, which is that of their names. ``tag`` is the column whose values are
-    prepended to the texts, or empty. ``holdout`` is what is held out, or None.
-    """
-
-    out: Path
-    parts: tuple[Part, ...]
-    data_files: tuple[DataFile, ...]
-    shard_rows: int
-    seed: int
-    engine: Engine
-    progress: Progress
-    tag: str = ""
-    holdout: Holdout | None = None
-
-    @property
-    def folder(self) -> Path:
-        """Return the folder for files that one step writes and a later step reads. It is removed at the end."""
-        return self.out / manifest.FOLDER / "draw"
-
-    @property
-    def record(self) -> Path:
-        """Return the path of the file that records the settings and the inputs."""
-        return self.out / manifest.FOLDER / "materialize.json"
-
-    @property
-    def order(self) -> Path:
-        """Return the path of the file that records how many rows of each pool are drawn."""
-        return self.out / manifest.FOLDER / "order.json"
-
-    @property
-    def files(self) -> list[Path]:
-        """Return the paths of all input files."""
-        return sorted({path for file in self.data_files for path in file.files})
-
-    @property
-    def score_folders(self) -> list[str]:
-        """Return the folders of the scores that mark the rows."""
-        return sorted({part.pool.scores for part in self.parts if part.pool.scores})
-
-    @property
-    def settings(self) -> dict[str, object]:
-        """Return all settings on which the result depends, apart from the contents of the input files.
-
-        The keys are the names that error messages use.
-        """
-        return {
-            "seed": self.seed,
-            "shard rows": self.shard_rows,
-            # Left out where they are not set, so that an older folder is continued.
-            **({"tag": self.tag} if self.tag else {}),
-            **({"holdout": self.holdout.share, "holdout by": self.holdout.by} if self.holdout else {}),
-            **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
-            **{f"phases of pool {p.pool.name}": [list(phase) for phase in p.phases] for p in self.parts if p.phases},
-            # Whole pools are compared too: a pool with other filters or folders is another job.
-            **{f"pool {row['name']}": row for row in to_json([part.pool for part in self.parts])},
-        }
-
-    def run(self, step: str, function: Callable[[T], int], tasks: Sequence[T], *, total: int) -> None:
-        """Run the remaining tasks of a step on the engine; ``total`` counts those done before too."""
-        self.progress(step, total - len(tasks), total)
-        # The tasks leave files; what they return is only counted.
-        for done, _ in enumerate(self.engine.run(function, tasks), start=1):
-            self.progress(step, total - len(tasks) + done, total)
 
 
 def planned(job: DrawingJob) -> tuple[PoolDraw, ...] | None:
@@ -109,7 +35,10 @@ def planned(job: DrawingJob) -> tuple[PoolDraw, ...] | None:
     if not job.order.is_file():
         return None
     rows = cast(Mapping[str, Mapping[str, int]], artifacts.load(job.order, "drawn_rows")["draws"])
-    return tuple(PoolDraw(pool, **counts) for pool, counts in sorted(rows.items()))
+    names = [item.name for item in fields(PoolDraw) if item.name != "pool"]
+    # A record of an older version lacks the counts that came later, and that of a newer one may have more.
+    counts_of = {pool: {name: counts[name] for name in names if name in counts} for pool, counts in rows.items()}
+    return tuple(PoolDraw(pool, **counts) for pool, counts in sorted(counts_of.items()))
 
 
 def spans(job: DrawingJob, draws: Sequence[PoolDraw]) -> list[tuple[str, int, int]]:
@@ -136,8 +65,11 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     """
     pools = tuple(number for number, _ in enumerate(job.parts))
     absent = [file for file in job.data_files if not cells.index_path(job.folder, file.number).is_file()]
-    rule, held = _held_out(job) if absent else (None, None)
-    tasks = [IndexTask(file, job.folder, job.seed, job.tag, rule, held) for file in absent]
+    rule, held = steps.chosen_groups(job) if absent else (None, None)
+    tasks = [
+        IndexTask(file, job.folder, job.seed, job.tag, rule, held, job.tag_tokenizers.get(file.score_folder, ""))
+        for file in absent
+    ]
     job.run("files counted", row_index.write_index, tasks, total=len(job.data_files))
     counts = [row_index.counts(cells.index_path(job.folder, file.number)) for file in job.data_files]
     first_blocks = windows.blocks([rows for rows, _ in counts])
@@ -175,7 +107,7 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
     records = {draw.pool: {k: v for k, v in asdict(draw).items() if k != "pool"} for draw in draws}
     # Written last: where this file is, the places are complete.
     held_out = sum(held_rows.rows(job.folder, file) for file in job.data_files) if job.holdout else 0
-    record = {"draws": records, HELD: held_out} if job.holdout else {"draws": records}
+    record = {"draws": records, steps.HELD: held_out} if job.holdout else {"draws": records}
     artifacts.save(job.order, "drawn_rows", record)
     for path in (*job.folder.glob("*.split"), *job.folder.glob("*.cell")):
         path.unlink()
@@ -186,10 +118,12 @@ def put_in_order(job: DrawingJob) -> tuple[tuple[PoolDraw, ...], np.ndarray]:
 def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) -> None:
     """Write the copies of every data file to temporary files, and gather them into the missing shards."""
     shards = len(spans(job, draws))
+    columns = _columns_of_texts(job)
     names, edges = tuple(part.pool.name for part in job.parts), first_blocks.tolist()
     spills = [
         ScatterTask(
-            file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards, job.tag
+            *(file, job.folder, names, (edges[file.number], edges[file.number + 1]), job.shard_rows, shards, job.tag),
+            columns,
         )
         for file in job.data_files
         if not shuffle.spill_path(job.folder, file.number).is_file()
@@ -197,53 +131,17 @@ def write(job: DrawingJob, draws: Sequence[PoolDraw], first_blocks: np.ndarray) 
     job.run("files sorted into parts", shuffle.scatter, spills, total=len(job.data_files))
     job.run("shards written", shuffle.gather, missing(job, draws), total=shards)
     if job.holdout is not None:
-        _write_held(job, names)
+        steps.write_held(job, names, columns)
 
 
-def held_files(job: DrawingJob) -> list[Path]:
-    """Return the files of the rows that are held out; none where nothing is, or where no draw is planned yet."""
-    if job.holdout is None or not job.order.is_file():
-        return []
-    total = cast(int, artifacts.load(job.order, "drawn_rows")[HELD])
-    return [job.out / held_rows.FOLDER / shuffle.part_name(i) for i in range(-(-total // job.shard_rows))]
-
-
-def _write_held(job: DrawingJob, names: tuple[str, ...]) -> None:
-    """Collect the held-out rows of every data file, and write them to the files of their split."""
-    counts = [(file, count) for file in job.data_files if (count := held_rows.rows(job.folder, file))]
-    collected = [(held_rows.collected_path(job.folder, file.number), count) for file, count in counts]
-    tasks = [
-        CollectTask(file, job.folder, names, job.tag)
-        for (file, _), (path, _) in zip(counts, collected, strict=True)
-        if not path.is_file()
-    ]
-    job.run("files with held-out rows read", held_rows.collect, tasks, total=len(counts))
-    parts = held_rows.files_of(job.out / held_rows.FOLDER, collected, job.shard_rows)
-    absent = [part for part in parts if not part.path.is_file()]
-    job.run("files of the holdout written", held_rows.write, absent, total=len(parts))
-
-
-def _held_out(job: DrawingJob) -> tuple[GroupRule | None, Path | None]:
-    """Return how rows are grouped for the holdout, and the file with the mask of the buckets that are held out."""
-    if job.holdout is None:
-        return None, None
-    links = []
-    # Values of a column make the groups, so that links are not read for them.
-    for number, scores in enumerate(job.score_folders if not job.holdout.by else ()):
-        if (linked := groups.save_links(Path(scores), job.folder / f"links-{number}.npy")) is not None:
-            links.append((scores, linked))
-    rule = GroupRule(job.holdout.by, job.seed, tuple(links))
-    held = job.folder / "held.npy"
-    if not held.is_file():
-        tasks = [IndexTask(file, job.folder, job.seed, groups=rule) for file in job.data_files]
-        sizes = np.zeros(BUCKETS, dtype=np.int64)
-        for done, (buckets, tokens) in enumerate(job.engine.run(row_index.count_groups, tasks), start=1):
-            sizes[buckets] += tokens
-            job.progress("files with groups counted", done, len(tasks))
-        mask = groups.chosen(sizes, job.holdout.share)
-        with replacing(held) as temporary, temporary.open("wb") as handle:
-            np.save(handle, mask)
-    return rule, held
+def _columns_of_texts(job: DrawingJob) -> InputSchema:
+    """Return the columns of which the texts of the data files are made, in one schema."""
+    files = [file for file in job.data_files if of_text(file.reading)]
+    if not files:
+        return NO_COLUMNS
+    # Tasks may end in any order.
+    schemas = {schema.path: schema for schema in job.engine.run(file_schema, files)}
+    return unified([schemas[str(file.data.path)] for file in files])
 
 
 def _placed(job: DrawingJob) -> bool:

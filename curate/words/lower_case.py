@@ -65,7 +65,8 @@ def _joined(texts: pl.Series) -> Lowered:
 def _rewritten(texts: pl.Series, chosen: np.ndarray) -> pl.Series:
     """Return the column with the texts ``chosen`` in lower case and in form NFC."""
     small = texts.gather(chosen).str.to_lowercase()
-    return texts.scatter(chosen, pl.Series([normalize("NFC", text) for text in small.to_list()]))
+    # `scatter` changes the column in its place, and the caller may still need the texts as they were.
+    return texts.clone().scatter(chosen, pl.Series([normalize("NFC", text) for text in small.to_list()]))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Equal words have equal hashes; two different words collide with a chance of abou
 the working arrays stay in the processor's cache.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +18,8 @@ from curate.words import character_kinds, lower_case, utf8
 from curate.words.character_kinds import SPACE, UNIT
 
 PIECE = 1 << 18  # bytes of text worked on at a time: 2 MB for each array of 8-byte numbers
+LONG = PIECE  # characters of a part of a long text
+GAP = re.compile(r"\s")
 PIECE_TEXTS = 4096  # texts worked on at a time: ``minhash`` numbers as many in the upper bits of a hash
 BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64 (golden ratio, Knuth)
 MIX = np.uint64(0xD6E8FEB86659FD93)  # multiplier of the "rrmxmx" finaliser (P. Evensen 2018)
@@ -93,13 +96,42 @@ class SizedWords:
 
 def sized_words(texts: pl.Series) -> SizedWords:
     """Return what ``words`` returns without marks, with the sizes of the words."""
+    if len(texts) == 1 and len(texts[0]) > LONG:
+        parts = [_sized_words(pl.Series([part])) for part in long_text_parts(texts[0])]
+        hashes = np.concatenate([part.hashes.values for part in parts])
+        sizes, single = (np.concatenate([getattr(part, name) for part in parts]) for name in ("sizes", "single"))
+        return SizedWords(Grams(hashes, np.array([0, len(hashes)])), sizes, single)
+    return _sized_words(texts)
+
+
+def long_text_parts(text: str) -> Iterator[str]:
+    """Yield a long text in parts of about ``LONG`` characters, which end where a line ends, or else at a space."""
+    start = 0
+    while len(text) - start > LONG:
+        stop = text.rfind("\n", start + 1, start + LONG)
+        if stop < 0:
+            gap = GAP.search(text, start + LONG)
+            stop = gap.start() if gap else len(text)
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
+def _sized_words(texts: pl.Series) -> SizedWords:
     tokens = _tokens(texts, marks=False)
-    sizes = tokens.ends - tokens.starts
+    sizes = (tokens.ends - tokens.starts).astype(np.int32)
     if (tokens.buffer >= utf8.FIRST_LEAD).any():
         # the bytes 10xxxxxx continue a character; every other one begins one
         continued = np.cumsum((tokens.buffer & np.uint8(0xC0)) == 0x80, dtype=np.int32)
         sizes -= continued[tokens.ends - 1] - continued[tokens.starts - 1]
     return SizedWords(_hashed(tokens), sizes, tokens.kind[tokens.starts] == UNIT)
+
+
+def characters_before(sizes: np.ndarray) -> np.ndarray:
+    """Return the characters of all words before each of w words, and of all words, (w + 1,) int32."""
+    before = np.zeros(len(sizes) + 1, np.int32)
+    np.cumsum(sizes, out=before[1:])
+    return before
 
 
 def characters(texts: pl.Series) -> Grams:

@@ -115,7 +115,7 @@ def test_the_folder_of_a_whole_run_is_understood(pruned, tmp_path):
 
 
 def test_an_unknown_id_and_a_moved_folder_are_explained(pruned, tmp_path):
-    with pytest.raises(SchemaError, match="no row has the id 'nobody'. Ids of .* are such as"):
+    with pytest.raises(SchemaError, match="no row has the id 'nobody'. The first ids of .* are"):
         why(pruned / "kept", "nobody")
     with pytest.raises(SchemaError, match="has neither decisions nor scores"):
         why(tmp_path, "r1")

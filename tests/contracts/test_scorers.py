@@ -24,8 +24,10 @@ from polars.testing import assert_frame_equal
 
 from curate import member_help, open_sets
 from curate.encoders.hashed import Hashed
+from curate.errors import SchemaError
 from curate.scorers import duplicates
 from curate.scorers.dsir import Dsir
+from curate.scoring.renamed import RENAMED, with_name
 from curate.scoring.specs import declarations
 from curate.tables.meanings import MEANINGS
 
@@ -158,6 +160,27 @@ def test_it_is_a_frozen_dataclass_that_says_what_it_reads_and_adds(name):
     assert not set(scorer.needs) & set(scorer.schema)
     with pytest.raises(FrozenInstanceError):
         setattr(scorer, fields(scorer)[0].name if fields(scorer) else "x", 1)
+
+
+@EVERY
+def test_its_columns_can_have_another_name(name):
+    """So that a job can have the scorer twice. Vectors and predictions keep theirs; `expression` has its own option."""
+    scorer, other = scorer_of(name), f"{SPECS.get(name, name)}{',' if name in SPECS else ':'}name=other"
+    if name in SPECS:
+        assert list(open_sets.build("scorers", "expression:name=other,sql=1").schema) == ["score.other"]
+        return
+    if not any(column.partition(".")[0] in RENAMED for column in scorer.schema):
+        with pytest.raises(SchemaError, match="name=other has no effect"):
+            with_name(other, scorer)
+        return
+    renamed = with_name(other, scorer)
+    kept = {column for column in scorer.schema if column.partition(".")[0] not in RENAMED}
+    assert set(renamed.schema) & set(scorer.schema) == kept
+    assert list(renamed.schema.values()) == list(scorer.schema.values())
+    scores = renamed(ROWS)
+    assert scores.schema == dict(renamed.schema)
+    assert scores.rows() == scorer(ROWS).rows()
+    assert list(declarations([renamed]).values()) == list(declarations([scorer]).values())
 
 
 @EVERY

@@ -202,7 +202,7 @@ def test_no_file_of_an_encoding_is_fetched(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, content, message",
     [
-        ("nowhere.json", None, "is no file or folder here, and no model in the cache of Hugging Face"),
+        ("nowhere.json", None, "is neither a file or folder here nor a model in the cache of Hugging Face"),
         ("tokenizer.json", b"{}", "cannot be read as a tokenizer.json of the package tokenizers"),
         ("tokenizer.json", b"\xff\x00", "cannot be read as a tokenizer.json of the package tokenizers"),
         ("mine.tiktoken", b"", "its name must be that of its encoding"),

@@ -89,6 +89,12 @@ def decided(tmp_path, scores, options, eligible=None, chunk=1 << 18):
     return rule, column, [decision.reasons[verdict] for verdict in verdicts]
 
 
+def texts(column):
+    """Return the values of a column as text; whole numbers are written alike in all types of numbers."""
+    pairs = zip(column.to_list(), column.cast(pl.String).to_list(), strict=True)
+    return [str(int(value)) if isinstance(value, float) and value.is_integer() else text for value, text in pairs]
+
+
 def by_brute_force(frame, rule, column, options):
     """Return the reasons of all rows by the oracle."""
     grouping = column.values.grouping
@@ -101,7 +107,7 @@ def by_brute_force(frame, rule, column, options):
     )
     key = batches.keys(frame["id"], options.seed)
     score = frame[options.by].to_numpy() if options.by else np.zeros(frame.height)
-    values = tuple(frame[cap.column].cast(pl.String).to_list() for cap in options.caps)
+    values = tuple(texts(frame[cap.column]) for cap in options.caps)
 
     def hashes(value):
         if isinstance(value, tuple):  # a row without a value
@@ -259,7 +265,7 @@ REFUSED = [
     (("--keep-tokens", 0), "--keep-tokens 0 must be a whole number above 0"),
     ((), "--by score.x ranks all rows, and nothing says how many to keep"),
     (("--rule", "threshold", "--keep-rows", 10), "--rule threshold needs --keep, the lowest score that is kept"),
-    (("--keep", 0.3, "--cap", "domain=1"), "has no column 'domain'"),
+    (("--keep", 0.3, "--cap", "domain=1"), "--cap domain=1: 'domain' is no column of "),
     (
         ("--keep", 0.3, "--cap", "source"),
         "--cap 'source' is not known. Write COLUMN=ROWS, COLUMN=TOKENStokens or COLUMN",
@@ -303,3 +309,10 @@ def test_a_budget_without_a_score_keeps_rows_at_random(tmp_path, cli):
     assert "--rule top ranks rows by a score. Give --by" in line
     line = one_line(cli("prune", scores, "--out", tmp_path / "other"))
     assert "nothing says which rows to keep" in line
+
+
+def test_strata_of_rows_that_are_all_capped_are_one_line(tmp_path, cli):
+    scores = folder(tmp_path / "scores", rows(40).with_columns(tokens=pl.lit(10)))
+    words = ("--by", "score.x", "--rule", "stratified", "--keep", 1, "--cap", "source=9tokens")
+    line = one_line(cli("prune", scores, *words, "--out", tmp_path / "kept"))
+    assert "--keep asks for 40 rows, and --cap leaves 0. Either lower --keep or raise a --cap" in line

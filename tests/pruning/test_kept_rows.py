@@ -3,6 +3,7 @@
 import decimal
 import gzip
 import json
+import shlex
 
 import polars as pl
 import pyarrow as pa
@@ -277,3 +278,26 @@ def test_the_decisions_alone_can_be_written(tmp_path):
     assert write_kept(tmp_path / "scores", tmp_path / "kept") == 5
     with pytest.raises(SchemaError, match="--shard-rows 0 must be at least 1"):
         write_kept(tmp_path / "scores", tmp_path / "kept", shard_rows=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--by", "score.length", "--rule", "threshold", "--keep", 0, "--cap", "source=3"),
+        ("--by", "score.length", "--keep-tokens", "20", "--max-source-removal", 1, "--require", "text LIKE 'w%'"),
+        ("--by", "score.length", "--rule", "hard", "--keep-rows", 5, "--meaning", "length=hardness", "--trim", "0.1"),
+        ("--by", "score.length", "--keep", 0.6, "--balance", "source:0", "--max-source-removal", 0.99),
+    ],
+)
+def test_the_command_of_the_card_writes_the_same_rows(tmp_path, cli, options):
+    for name, count in (("source=a", 12), ("source=b", 4)):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        words(count).write_parquet(tmp_path / "data" / name / "x.parquet")
+    score.score([str(tmp_path / "data")], ["length"], tmp_path / "scores")
+    done = cli("prune", tmp_path / "scores", *options, "--materialize", "--out", tmp_path / "kept")
+    assert done.code == 0, done.err
+    card = (tmp_path / "kept" / "rows" / "README.md").read_text()
+    (command,) = (line.strip() for line in card.splitlines() if line.strip().startswith("curate prune"))
+    again = cli(*shlex.split(command)[1:-1], tmp_path / "again")
+    assert again.code == 0, again.err
+    assert tree(tmp_path / "again" / "rows") == tree(tmp_path / "kept" / "rows")

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from score_folders import JOB
 
-from curate.pruning import auto_rule, exact_sums, prune
+from curate.pruning import auto_rule, prune
+from curate.pruning.columns import exact_sums
 from curate.scoring import score
 from curate.tables import batches
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import one_line
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,3 +223,11 @@ def test_a_score_that_no_scorer_adds_is_missed_before_scoring(tmp_path):
     assert "line 12: require reads 'score.lenght', and no [[score]]" in message(tmp_path, text)
     (tmp_path / "recipe.toml").write_text(text.replace("score.lenght < 4", "source = 'score.other'"))
     read_recipe.read(tmp_path / "recipe.toml")
+
+
+def test_a_folder_is_no_recipe(tmp_path, cli):
+    line = one_line(cli("run", tmp_path, "--out", tmp_path / "out"))
+    assert (
+        f"{tmp_path} is a folder, not a recipe. `curate run --init {tmp_path}` writes a recipe for the data in it"
+        in line
+    )

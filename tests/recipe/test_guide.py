@@ -26,6 +26,6 @@ def test_the_guide_of_recipes_runs_as_printed(tmp_path):
     assert outputs[0].stdout.count("    curate ") == 4
     assert outputs[2].stdout.startswith("nothing to do: all 4 steps were done before")
     assert (tmp_path / "walk" / "made" / "train" / "index.json").is_file()
-    (told,) = re.findall(r"curate: (walk/recipe.toml, line \d+: \[prune\] has no key 'keeep'.*) Its keys", read(PAGE))
-    (tmp_path / "walk" / "recipe.toml").write_text(recipe.replace("keep =", "keeep ="))
+    (told,) = re.findall(r"curate: (walk/recipe.toml, line \d+: \[prune\] has no key 'capp'.*) Its keys", read(PAGE))
+    (tmp_path / "walk" / "recipe.toml").write_text(recipe.replace("cap =", "capp ="))
     assert told in run("curate run walk/recipe.toml", tmp_path).stderr

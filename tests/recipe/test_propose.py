@@ -72,6 +72,43 @@ def chat(folder: Path) -> None:
     (folder / "chat.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
 
 
+def parts(folder: Path) -> None:
+    """Conversations whose contents are texts in some messages, and lists of parts in others."""
+    contents = ["Look.", [{"type": "text", "text": "See "}, {"type": "image_url", "image_url": {"url": "a.png"}}]]
+    rows = [
+        {
+            "n": i,
+            "messages": [{"role": "user", "content": contents[i % 2]}, {"role": "assistant", "content": prose(i)}],
+        }
+        for i in range(20)
+    ]
+    (folder / "parts.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+def parts_alone(folder: Path) -> None:
+    """Conversations in Parquet whose contents are all lists of parts."""
+    content = [[{"type": "text", "text": prose(i)}] for i in range(20)]
+    frame = pl.DataFrame({"messages": [[{"role": "user", "content": item}] for item in content]})
+    frame.write_parquet(folder / "parts.parquet")
+
+
+def json_in_csv(folder: Path) -> None:
+    """Conversations as JSON in a column of CSV, in both spellings."""
+    openai = [json.dumps([{"role": "user", "content": prose(i)}]) for i in range(10)]
+    sharegpt = [json.dumps({"conversations": [{"from": "human", "value": prose(i + 10)}]}) for i in range(10)]
+    pl.DataFrame({"chat": openai + sharegpt, "note": ["a"] * 20}).write_csv(folder / "chat.csv")
+
+
+def repeated_ids(folder: Path) -> None:
+    """Ids that number the rows of each file anew, and a source that is a struct."""
+    frame = pl.DataFrame({"id": range(20), "text": [prose(i) for i in range(20)], "source": [{"url": "a"}] * 20})
+    frame.write_parquet(folder / "a.parquet")
+    frame.with_columns(text=pl.col("text") + " Another.").write_parquet(folder / "b.parquet")
+
+
+WRITERS = [parquet, jsonl, csv, pairs, code, chat, parts, parts_alone, json_in_csv, repeated_ids]
+
+
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -80,7 +117,7 @@ def data(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.mark.parametrize("write", [parquet, jsonl, csv, pairs, code, chat], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("write", WRITERS, ids=lambda f: f.__name__)
 def test_the_written_recipe_runs_as_it_is(data, cli, write):
     write(data)
     if write is chat and "render" not in keys.keys("data"):
@@ -127,7 +164,20 @@ def test_a_name_alone_is_no_reason(data):
         pl.lit(3, pl.Int64).alias("tokens"),
     )
     frame.write_parquet(data / "a.parquet")
-    assert propose(["data"]).facts["columns"] == {"text": "text"}
+    proposal = propose(["data"])
+    assert proposal.facts["columns"] == {"text": "text"}
+    # Jobs read columns of these names, unless they are told not to.
+    assert tomllib.loads(proposal.text)["data"]["columns"] == dict.fromkeys(("id", "source", "tokens"), "NULL")
+    assert "the column id is not read: 39 rows of the sample repeat the id of another row" in proposal.lines
+
+
+def test_conversations_are_proposed_to_be_rendered(data):
+    for write in (parts, json_in_csv):
+        write(data)
+    table = tomllib.loads(propose(["data/parts.jsonl"]).text)["data"]
+    assert table["columns"] == {"text": "messages"} and table["render"] == "chat"
+    proposal = propose(["data/chat.csv"])
+    assert tomllib.loads(proposal.text)["data"]["render"] == "chat"
 
 
 def test_nested_sources_and_labels(data):

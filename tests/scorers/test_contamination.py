@@ -127,6 +127,14 @@ def test_short_benchmark_texts_are_searched_for_as_a_whole():
     assert scored(["in Paris"], [question, "Paris"], shortest=1)[1] == [["Paris"]]
 
 
+def test_spans_count_the_characters_of_the_text_as_it_was():
+    """Texts with accents of their own are rewritten before words are compared."""
+    question = "Ein Zug fa\u0308hrt um 8 Uhr in Mu\u0308nchen ab"
+    text = f"Vorher e\u0301tage \u0130 \U0001f642. {question.upper()}! Nachher."
+    _, spans = scored([text], [question], n=5, shortest=5)
+    assert spans == [[question.upper()]]
+
+
 def test_at_most_a_hundred_spans_are_stored():
     text = " . ".join(f"one two {i}" for i in range(150))
     scores, spans = scored([text], ["one two"], n=2, shortest=2)

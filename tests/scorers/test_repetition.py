@@ -1,7 +1,10 @@
 """Repetition against the definition in plain Python, in many scripts, and cases worked by hand."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from curate.scorers import repetition
 from curate.scorers.repetition import Repetition
 from curate.streaming import repeated_ngrams
+from curate.words import ngrams
 
 
 def scores(texts):
@@ -111,6 +115,54 @@ TEXTS = st.lists(st.tuples(st.sampled_from(PARTS), st.sampled_from(SPACES)), max
 def test_scores_are_those_of_the_definition(texts):
     """Exactly, for any neighbours in the batch."""
     assert scores(texts) == [by_hand(text) for text in texts]
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=3))
+def test_long_texts_are_scored_in_blocks_with_the_same_scores(texts):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ngrams, "LONG", 10)
+        patch.setattr(repeated_ngrams, "BLOCK", 4)
+        assert [scores([text])[0] for text in texts] == list(map(by_hand, texts))
+        assert scores(texts) == list(map(by_hand, texts))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["prose", "repeated", "single characters"])
+@pytest.mark.parametrize("scorer", ["repetition", "gopher:rules=repetition"])
+def test_a_long_text_needs_little_memory(tmp_path, scorer, kind):
+    """A text of 16 MB. The longest that is accepted has 64 MB, and needs four times as much."""
+    program = """
+import sys
+import numpy as np, polars as pl
+from curate import open_sets
+
+def peak():
+    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) >> 10
+
+kind, size, rng = sys.argv[2], 16 << 20, np.random.default_rng(0)
+if kind == "prose":
+    words = ["".join(rng.choice(list("abcdefghij"), rng.integers(2, 9))) for _ in range(20_000)]
+    text = " ".join(words[i % 20_000] for i in rng.zipf(1.3, size // 6).tolist())
+    text = "\\n".join(text[i : i + 200] for i in range(0, len(text), 200))
+elif kind == "repeated":
+    text = "the quick brown fox jumps over a lazy dog and runs away all day long " * (size // 69)
+else:
+    codes = (0x4E00 + rng.zipf(1.2, size // 3) % 5000).astype(np.uint32)
+    codes[::60] = 10
+    text = codes.tobytes().decode("utf-32-le")
+built, frame = open_sets.build("scorers", sys.argv[1]), pl.DataFrame({"text": [text]})
+del text
+built(pl.DataFrame({"text": ["a b c d"]}))
+# The peak of making the text is in the files of the process until it is reset.
+open("/proc/self/clear_refs", "w").write("5")
+before = peak()
+built(frame)
+print(peak() - before)
+"""
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("the system does not tell the peak of a part of a program")
+    done = subprocess.run([sys.executable, "-c", program, scorer, kind], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 360
 
 
 def test_words_of_one_letter_are_not_mixed_up_with_the_numbers_of_texts():

@@ -11,7 +11,7 @@ from curate.errors import SchemaError
 from curate.scorers.c4 import C4
 from curate.scorers.fineweb import Fineweb
 from curate.scorers.gopher import Gopher
-from curate.words.english import splitting
+from curate.words import ngrams
 
 VERDICTS = [
     json.loads(line)
@@ -291,8 +291,9 @@ def test_long_texts_in_parts_have_the_verdicts_of_whole_ones(name, monkeypatch):
     texts = [*texts[20:60], "\n".join(texts[:40]), " ".join(texts[40:80]).replace("\n", " ")]
     frame = pl.DataFrame({"text": texts})
     whole = [FILTERS[name](frame[i : i + 1]) for i in range(len(texts))]
-    for module in ("splitting", "word_table", "sentences"):
-        monkeypatch.setattr(f"curate.words.english.{module}.LONG", 50)
+    monkeypatch.setattr("curate.words.ngrams.LONG", 50)
+    for module in ("curate.streaming.repeated_ngrams", "curate.scorers._repetition_rules"):
+        monkeypatch.setattr(f"{module}.BLOCK", 16)
     parts = [FILTERS[name](frame[i : i + 1]) for i in range(len(texts))]
     assert pl.concat(whole).equals(pl.concat(parts))
 
@@ -310,7 +311,7 @@ def test_verdicts_do_not_depend_on_other_rows(name):
 
 def test_a_long_text_is_cut_at_lines_or_spaces():
     text = "ab cd\nef gh " * 40_000
-    parts = list(splitting.parts(text))
+    parts = list(ngrams.long_text_parts(text))
     assert "".join(parts) == text
     assert all(part[0].isspace() for part in parts[1:])
-    assert max(map(len, parts)) <= splitting.LONG
+    assert max(map(len, parts)) <= ngrams.LONG

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from conftest import one_line
 
 from curate.engines.local import Local
 from curate.errors import Interrupted, SchemaError
@@ -172,3 +173,28 @@ def test_the_command_line(cli, tmp_path):
     assert [row["source"] for row in json.loads(described)["sources"]] == ["d0.org", "d1.org", "d2.org"]
     forecast = cli(*arguments, "--restart", "--columns", COLUMNS, "--dry-run")
     assert forecast.code == 0
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_null_leaves_a_column_unread(cli, tmp_path, kind):
+    frame = pl.DataFrame(
+        {"id": ["x", "x"], "source": ["a", "b"], "tokens": [3, 4], "text": ["five words of text..", ""]}
+    )
+    path = tmp_path / "data" / f"a.{kind}"
+    path.parent.mkdir()
+    frame.write_parquet(path) if kind == "parquet" else frame.write_ndjson(path)
+    words = ("--scorer", "duplicates", "--out", tmp_path / "scores")
+    assert "or give --columns id=NULL" in one_line(cli("score", path.parent, *words))
+    done = cli("score", path.parent, *words, "--columns", "id=NULL,source=null,tokens=NULL", "--restart")
+    assert done.code == 0, done.err
+    assert "rows are counted in tokens (bytes / 4)" in done.out
+    scored = pl.read_parquet(tmp_path / "scores" / f"a.{kind}.scores.parquet")
+    assert scored.select("id", "source", "tokens").rows() == [(f"a.{kind}:0", "data", 5), (f"a.{kind}:1", "data", 0)]
+
+
+def test_a_column_called_null_is_a_column(cli, tmp_path):
+    pl.DataFrame({"NULL": ["a", "b"], "text": ["x", "y"]}).write_csv(tmp_path / "a.csv")
+    for written in ("NULL", '"NULL"'):
+        words = ("--columns", f"id={written}", "--scorer", "length", "--out", tmp_path / "scores", "--restart")
+        assert cli("score", tmp_path / "a.csv", *words).code == 0
+        assert pl.read_parquet(tmp_path / "scores" / "a.csv.scores.parquet")["id"].to_list() == ["a", "b"]

@@ -52,6 +52,32 @@ def test_a_scorer_that_does_not_learn_twice(tmp_path, cli):
     assert record["meanings"]["score.words"] == "quality"
 
 
+def test_two_filters_in_one_job_have_verdicts_and_reasons_of_their_own(tmp_path, cli):
+    text = "The cat sat on the mat and the dog sat with it. " * 3
+    write(tmp_path / "data" / "a.parquet", text=[text, "short"])
+    scorers = (
+        "gopher",
+        "gopher:rules=quality,min_words=20,min_word_length=2,name=quality",
+        "gopher:rules=repetition,name=repeats",
+    )
+    table, record = scored(tmp_path, cli, *scorers)
+    assert table.select("score.quality", "reason.quality").rows() == [(1, None), (0, "gopher_short_doc")]
+    assert table["reason.repeats"].to_list()[1] is None
+    assert table["reason.gopher"].to_list() == [table["reason.repeats"][0], "gopher_short_doc"]
+    assert record["meanings"] == dict.fromkeys(("score.gopher", "score.quality", "score.repeats"), "quality")
+    result = cli("prune", tmp_path / "out", "--require", "reason.quality is null", "--out", tmp_path / "kept")
+    assert result.code == 0, result.err
+    assert pl.read_parquet(tmp_path / "kept" / "a.parquet.keep.parquet")["keep"].to_list() == [True, False]
+
+
+def test_a_score_without_the_name_of_its_scorer_is_renamed_too(tmp_path, cli):
+    probs = pl.Series([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.4, 0.6]], dtype=pl.Array(pl.Float32, 2))
+    write(tmp_path / "data" / "a.parquet", text=list("wxyz"), label=[0, 1, 0, 1], **{"probs.0": probs})
+    table, _ = scored(tmp_path, cli, "label_quality", "label_quality:name=again")
+    assert table["score.again"].equals(table["score.label_quality"].rename("score.again"))
+    assert table["score.again_label_joint"].to_list() == table["score.label_joint"].to_list()
+
+
 def test_every_column_of_a_scorer_is_renamed_and_other_scorers_read_it(tmp_path, cli):
     logits = pl.Series([[2.0, 1.0], [0.5, 1.0]], dtype=pl.Array(pl.Float32, 2))
     write(tmp_path / "data" / "a.parquet", text=["x", "y"], label=[0, 1], **{"logits.0": logits, "logits.1": logits})

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from collections import defaultdict
 
 import numpy as np
@@ -186,3 +187,20 @@ def test_a_holdout_that_cannot_be_is_one_line(pools, tmp_path, options, message)
     with pytest.raises(SchemaError, match=message) as caught:
         materialize(pools, tmp_path / "out", **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "message"),
+    [
+        ([3, 0, 9], 0.1, r"Use --holdout 0\.25 or more"),
+        ([39, 2524, 0], 1e-9, r"Use --holdout 0\.016 or more"),
+        ([0, 280, 0], 0.99, "all rows, of 280 tokens, are one group, which is not split"),
+    ],
+)
+def test_a_share_that_holds_no_group_is_told_with_one_that_does(sizes, share, message):
+    counts = np.zeros(groups.BUCKETS, np.int64)
+    counts[: len(sizes)] = sizes
+    with pytest.raises(SchemaError, match=message):
+        groups.chosen(counts, share)
+    if enough := re.search(r"--holdout (0[.]\d+)", message.replace("\\", "")):
+        assert groups.chosen(counts, float(enough[1])).any()

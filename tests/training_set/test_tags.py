@@ -5,7 +5,7 @@ import json
 import polars as pl
 import pytest
 
-from curate.errors import SchemaError
+from curate.errors import Interrupted, SchemaError
 from curate.pool.pool import Pool
 from curate.pruning import make_pools
 from curate.scoring import score
@@ -84,3 +84,49 @@ def test_conversations_get_no_tag(tmp_path):
     pool = Pool("chat", 3, 1, (str(tmp_path / "chat.parquet"),))
     with pytest.raises(SchemaError, match=r"--tag prepends a line to a column of text, and in .*chat\.parquet text is"):
         materialize([pool], tmp_path / "out", tag="source")
+
+
+def words_tokenizer(folder):
+    """Write a tokenizer of which every word and mark is a token."""
+    tokenizers = pytest.importorskip("tokenizers")
+    model = tokenizers.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder / "tokenizer.json"
+
+
+def test_tags_are_counted_with_the_tokenizer_that_counted_the_texts(tmp_path):
+    tokenizer = words_tokenizer(tmp_path)
+    rows = [{"text": "one two three", "topic": "a long topic" if i % 2 else None} for i in range(10)]
+    score.score([str(written(tmp_path, rows))], [f"length:tokenizer={tokenizer}"], tmp_path / "scores")
+    pools = make_pools.pools(tmp_path / "scores")
+    result = materialize(pools, tmp_path / "out", tag="topic")
+    # `topic`, a colon and three words
+    assert sorted(drawn(tmp_path / "out")["tokens"]) == [3] * 5 + [8] * 5
+    assert result.notes == ()
+    # The folder is continued only with these counts.
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    with pytest.raises(Interrupted, match="tokenizers of tags"):
+        materialize(pools, tmp_path / "out", tag="topic")
+    result = materialize(pools, tmp_path / "changed", tag="topic")
+    assert sorted(drawn(tmp_path / "changed")["tokens"]) == [3] * 5 + [3 + 6] * 5
+    assert "is not the one any more that counted" in result.notes[0]
+    tokenizer.unlink()
+    result = materialize(pools, tmp_path / "gone", tag="topic")
+    assert "are estimates (bytes / 4): " in result.notes[0]
+    assert result.notes[0].endswith("tokenizer.json, which counted the tokens of the texts, is gone")
+    assert result.notes[0] in (tmp_path / "gone" / "README.md").read_text()
+
+
+def test_tags_beside_counts_of_the_user_are_told_to_be_estimates(tmp_path):
+    rows = [{"text": "one two", "tokens": 2} for _ in range(3)]
+    score.score([str(written(tmp_path, rows))], ["length"], tmp_path / "scores")
+    result = materialize(make_pools.pools(tmp_path / "scores"), tmp_path / "out", tag="source")
+    assert "a column of the inputs counts the tokens of the texts, and not those of tags" in result.notes[0]
+
+
+def test_the_card_says_that_tokens_are_estimates(tmp_path):
+    score.score([str(written(tmp_path, [{"text": "one two"}] * 3))], ["length"], tmp_path / "scores")
+    materialize(make_pools.pools(tmp_path / "scores"), tmp_path / "out")
+    assert "| split | rows | tokens (bytes / 4) |" in (tmp_path / "out" / "README.md").read_text()

@@ -143,3 +143,13 @@ def test_the_table_of_words_counts_kinds():
 def test_sentences_are_those_of_spacy(text, count):
     assert sentence_counts(pl.Series([text])).tolist() == [count]
     assert sentence_counts(pl.Series(["Go. On", text, "Me. You"])).tolist() == [2, count, 2]
+
+
+def test_files_with_lists_of_others_name_their_copyright_and_the_licence_is_in_the_package():
+    folder = Path(chunk.__file__).parent
+    line = "Copyright (C) 2016-2024 ExplosionAI GmbH, 2016 spaCy GmbH, 2015 Matthew Honnibal"
+    assert line in (folder / "LICENSE-spaCy.txt").read_text()
+    for name in ("character_flags", "chunk", "special_cases"):
+        assert line in " ".join((folder / f"{name}.py").read_text().split())
+    models = folder.parent.parent / "models"
+    assert "Copyright (c) 2022 OpenAI, Shantanu Jain" in (models / "LICENSE-tiktoken.txt").read_text()

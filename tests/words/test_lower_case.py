@@ -22,7 +22,9 @@ def one_by_one(texts):
 
 
 def check(texts):
-    together = lowered(pl.Series(texts, dtype=pl.String))
+    column = pl.Series(texts, dtype=pl.String)
+    together = lowered(column)
+    assert column.to_list() == texts, "the column was changed in its place"
     expected = one_by_one(texts) if texts else b"\n\n"
     assert together.buffer.tobytes() == expected
     text = expected.decode()

@@ -1,4 +1,4 @@
-"""Find clusters of rows of which the two data sets have different shares.
+"""Find clusters of rows that make up different shares of the two data sets.
 
 In: vectors of the rows, and which data set each row is of. Out: a table with one line for each cluster.
 """
@@ -10,7 +10,7 @@ from curate.description.comparison.shares import bound, telling_words, z_values
 from curate.streaming.vectors import kmeans
 
 CLUSTERS = 12  # few enough to read
-ITERATIONS = 20
+ITERATIONS = 20  # of k-means, as many as the scorer `prototypes` takes by default
 LEAST_ROWS = 30  # rows for each cluster: with fewer, shares say nothing
 WORDS = 5  # that describe a cluster
 

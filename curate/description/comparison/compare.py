@@ -13,7 +13,7 @@ from curate.description.comparison.result import DataComparison
 from curate.description.measured import VectorSource
 from curate.description.rows import Rows
 from curate.description.sampling import Drawn, draw
-from curate.errors import SchemaError
+from curate.errors import SchemaError, amount
 from curate.storage.artifacts import Provenance
 from curate.tables import batches
 
@@ -41,7 +41,9 @@ def compare(
     ]
     for name, rows in zip(("the data", "--against"), drawn, strict=True):
         if rows.height < LEAST_ROWS:
-            raise SchemaError(f"{name} has {rows.height} rows; a comparison needs at least {LEAST_ROWS} of each")
+            raise SchemaError(
+                f"{name} has {amount(rows.height, 'row')}; a comparison needs at least {LEAST_ROWS} of each"
+            )
     is_second = np.repeat([False, True], [rows.height for rows in drawn])
     vectors = [vectors_of(rows) for rows in drawn]
     if vectors[0].shape[1] != vectors[1].shape[1]:

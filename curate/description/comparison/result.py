@@ -80,14 +80,14 @@ class DataComparison:
     @property
     def verdict(self) -> str:
         """Return one line on how well the data sets can be told apart."""
-        told = self.separability
-        if told is None:
+        measured = self.separability
+        if measured is None:
             return "Too few rows differ to train a classifier."
         text = (
-            f"A classifier tells rows of the two data sets apart with an AUC of {told.auc:.3f} ({told.low:.3f} to "
-            f"{told.high:.3f}); 0.5 is chance, and 1 is always right."
+            f"A classifier tells rows of the two data sets apart with an AUC of {measured.auc:.3f} "
+            f"({measured.low:.3f} to {measured.high:.3f}); 0.5 is chance, and 1 is always right."
         )
-        return text + (" On these samples the two cannot be told apart." if told.low <= 0.5 else "")
+        return text + (" On these samples the two cannot be told apart." if measured.low <= 0.5 else "")
 
     def __repr__(self) -> str:
         """Return the sizes and the verdict, on two lines."""

@@ -28,8 +28,8 @@ class SampleDistance:
 def sample_distance(first: np.ndarray, second: np.ndarray, seed: int) -> SampleDistance:
     """Return the exact transport cost of moving one sample, (n, d), to the other, (m, d), by squared distance.
 
-    The first rows of each are used, as many of both. With so few rows even two samples of one data set lie apart. So
-    the distance is shown beside that of random halves of all rows.
+    The first rows of each are used, the same number of both. Even two samples of one data set lie apart if they are
+    this small. So the distance is shown beside that of random halves of all rows.
     """
     n = min(len(first), len(second), MOST_ROWS)
     both = np.concatenate([first[:n], second[:n]]).astype(np.float64)

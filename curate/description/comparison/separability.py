@@ -21,7 +21,7 @@ LEVEL = 0.9  # probability that the AUC of all rows lies within the interval
 
 @dataclass(frozen=True)
 class Separability:
-    """The AUC with its 90 % interval: 0.5 where nothing tells the rows apart, 1 where each row can be told."""
+    """The AUC with its 90 % interval: 0.5 is chance, and 1 is right about every pair of rows."""
 
     auc: float
     low: float
@@ -52,7 +52,7 @@ def separability(features: np.ndarray | csr_matrix, is_second: np.ndarray, group
         features: (n, d) features of the rows of both.
         is_second: (n,) booleans, true for the rows of the second data set.
         group: (n,) numbers that are equal where two rows are equal. Rows of a group are in one fold. Otherwise a
-            classifier would learn from the copy of a row in one data set that the same row is not of the other.
+            classifier would be trained on a copy of a row that it is then tested on.
     """
     from sklearn.linear_model import LogisticRegression
 

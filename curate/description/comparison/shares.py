@@ -1,6 +1,6 @@
 """Compare how often things occur in two data sets, and name those whose shares differ more than chance allows.
 
-In: counts of rows that have each thing. Out: z-values, and the bound beyond which a difference is no chance.
+In: counts of rows that have each thing. Out: z-values, and the bound beyond which a difference is not by chance.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ import polars as pl
 from scipy.special import ndtri
 
 ERROR = 0.05  # probability that any of all things that are compared is named by chance
-LEAST_ROWS = 5  # rows in which a word must occur; rarer ones cannot reach the bound, and are most of all words
+LEAST_ROWS = 5  # rows in which a word must occur; rarer ones, which are most words, cannot reach the bound
 # A word is a run of letters, marks, digits and underscores. In scripts without spaces every character is one.
 UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}\p{Tibetan}"
 WORD = rf"[{UNSPACED}]|[[\p{{L}}\p{{M}}\p{{N}}_]--[{UNSPACED}]]+"
@@ -58,7 +58,7 @@ def telling_words(texts: pl.Series, is_second: np.ndarray, *, most: int) -> pl.D
     table = words.select(
         "word", first=pl.Series(first / max(1, rows[0])), second=pl.Series(second / max(1, rows[1])), z=pl.Series(z)
     )
-    told = table.filter(pl.col("z").abs() > bound(words.height))
-    of_first = told.filter(pl.col("z") < 0).sort("z", "word").head(most)
-    of_second = told.filter(pl.col("z") > 0).sort(-pl.col("z"), "word").head(most)
+    beyond_chance = table.filter(pl.col("z").abs() > bound(words.height))
+    of_first = beyond_chance.filter(pl.col("z") < 0).sort("z", "word").head(most)
+    of_second = beyond_chance.filter(pl.col("z") > 0).sort(-pl.col("z"), "word").head(most)
     return pl.concat([of_first, of_second])

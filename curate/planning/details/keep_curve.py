@@ -126,7 +126,7 @@ def curve(
     """Predict the loss for every number of bins at every budget.
 
     ``best_first`` names all pools, the best bin first. ``spent`` is the number of training tokens that scoring costs:
-    every budget trains on so many fewer. It must be smaller than every budget.
+    every budget trains on that many fewer. It must be smaller than every budget.
 
     Raises:
         SchemaError: if ``best_first`` does not name each pool of the fit once.

@@ -38,7 +38,7 @@ class ScoringCost:
     tokens: float
 
     def __post_init__(self) -> None:
-        """Refuse a cost that is no cost."""
+        """Check that the cost is a number of at least 0, and that some tokens are scored."""
         if not (isfinite(self.relative) and self.relative >= 0):
             raise SchemaError(
                 f"--score-cost {self.relative:g} must be 0 or more: the compute of scoring a token over that of "
@@ -87,7 +87,8 @@ class ScoringGain:
         verdict = "it pays" if self.gain > 0 else "it does not pay"
         if self.low <= 0 <= self.high:
             verdict = "these runs cannot tell whether it pays"
-        limit = f"It pays up to a cost of {self.break_even:.3g}" if self.break_even > 0 else "No cost is low enough"
+        limit = f"Scoring pays up to a cost of {self.break_even:.3g}"
+        limit = limit if self.break_even > 0 else "Scoring does not pay at any cost"
         sign, word = (1.0, "lower") if self.gain >= 0 else (-1.0, "higher")
         low, high = sorted((sign * self.low, sign * self.high))
         return (
@@ -141,7 +142,7 @@ def _break_even(fit: Predictor, pools: Sequence[Pool], budget: Budget, mixtures:
     remaining = [replace(budget, tokens=budget.tokens * share) for share in shares.tolist()]
     p = len(mixtures)
     losses = fit.loss(search.on_hand(pools, remaining, mixtures.repeat(STEPS, 1))).detach().reshape(STEPS, p)
-    # Of the last bin nothing is chosen by the score, so it is not what scoring gives.
+    # The last mixture has all bins, so the score chooses nothing in it.
     best = losses[:, : max(1, p - 1)].amin(dim=1).numpy()
     worse = best > unscored
     if worse[0]:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate import written_numbers
-from curate.errors import SchemaError, first_few
+from curate.errors import SchemaError
 from curate.pruning.ranking.external_sort import ExternalSort
 from curate.pruning.ranking.prefixes import sums_of_segments
 from curate.tables import batches
@@ -21,7 +21,8 @@ from curate.tables.shards import Shard
 
 FORMS = "COLUMN=ROWS, COLUMN=TOKENStokens or COLUMN=even, as in conversation=1, source=2e9tokens or domain=even"
 TOKENS = "tokens"  # ends a number of tokens
-BINS = 1 << 16  # limits that one reading tells apart: groups of up to so many rows take one reading
+# Limits that one reading of the rows tells apart. If no group has more rows than this, one reading finds the limit.
+BINS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -70,21 +71,18 @@ def _parsed(text: str) -> Cap:
 
 
 def check_columns(caps: Sequence[Cap], shards: Sequence[Shard]) -> None:
-    """Check that every capped column is in every score file, and that its values can be compared.
+    """Check that the values of capped columns of score files can be compared.
 
-    A column of the inputs can be capped once it is carried into the score files.
+    Columns that score files lack are those of the inputs: see `capped_inputs`.
 
     Raises:
-        SchemaError: if a column is missing, or holds vectors or records.
+        SchemaError: if a column holds vectors or records.
     """
     for cap in caps:
         for shard in shards if cap.column not in batches.IDENTITY else ():
             columns = batches.columns(shard)
             if cap.column not in columns:
-                raise SchemaError(
-                    f"--cap {cap.text}: {shard.path} has no column {cap.column!r}; it has "
-                    f"{first_few(columns, near=cap.column)}. Score the data with --carry {cap.column}"
-                )
+                continue
             if pa.types.is_nested(columns[cap.column]) or pa.types.is_fixed_size_binary(columns[cap.column]):
                 raise SchemaError(
                     f"--cap {cap.text}: {shard.path} has {cap.column} as {columns[cap.column]}, which has no single "

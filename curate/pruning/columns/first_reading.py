@@ -4,8 +4,9 @@ In: score files and the names of columns. Out: the column with its totals.
 The engine reads ranges of rows, a task each. This process writes what a task returns to the work file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,13 @@ import polars as pl
 from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.progress import counted
-from curate.pruning import balance, exact_sums
-from curate.pruning.columns import score_column
+from curate.pruning import balance
+from curate.pruning.budgets.capped_inputs import CappedInput
+from curate.pruning.columns import exact_sums, score_column
+from curate.pruning.columns.exact_sums import Moments
 from curate.pruning.columns.row_table import VALUE, VALUE_SEED, RowTable, RowWriter, row_type
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.eligible import ELIGIBLE, Eligible
-from curate.pruning.exact_sums import Moments
 from curate.tables import batches as tables
 from curate.tables import scored
 from curate.tables.row_ranges import RowRange, row_ranges
@@ -48,6 +50,18 @@ class _RangeTotals:
 
 
 @dataclass(frozen=True)
+class _RangeToRead:
+    """A range of rows, with its input where capped columns are read from there."""
+
+    part: ScoreFileRange
+    beside: CappedInput | None = None
+
+    def __str__(self) -> str:
+        """Return the path of the file, and which rows of it."""
+        return str(self.part)
+
+
+@dataclass(frozen=True)
 class _FirstReading:
     """How files are read: the score, the column of groups, capped columns, and which rows are ranked."""
 
@@ -58,19 +72,17 @@ class _FirstReading:
     eligible: Eligible | None
     seed: int
 
-    def __call__(self, part: ScoreFileRange) -> _RangeTotals:
+    def __call__(self, item: _RangeToRead) -> _RangeTotals:
         """Read one range of rows."""
+        part = item.part
         totals, shard = _RangeTotals(part.number), part.rows.shard
         codes = None if self.eligible is None else self.eligible.codes(part.rows)
-        # A capped column may be an identity column: those of a score file are never missing.
-        identity = tuple(dict.fromkeys(("id", "tokens", *(name for name in self.capped if name in tables.IDENTITY))))
-        others = [name for name in self.capped if name not in tables.IDENTITY]
-        others += [balance.COMPLEXITY] if self.complexity else []
         start = 0
-        for whole in score_column.light(part.rows, self.by, others, self.grouping, identity):
-            frame = whole
+        for whole in self._frames(item):
+            frame, numbers = whole, np.arange(start, start + whole.height, dtype=np.uint64)
             if codes is not None:
-                frame = whole.filter(codes[start : start + whole.height] == ELIGIBLE)
+                is_eligible = codes[start : start + whole.height] == ELIGIBLE
+                frame, numbers = whole.filter(is_eligible), numbers[is_eligible]
             start += whole.height
             if self.by:
                 _check_finite(frame, self.by, shard, self.eligible)
@@ -83,9 +95,26 @@ class _FirstReading:
             rows["key"] = tables.keys(frame["id"], self.seed)
             rows["group"] = score_column.group_numbers(score_column.group_names(frame, self.grouping), totals.groups)
             for number, name in enumerate(self.capped):
-                rows[f"{VALUE}{number}"] = _hashes(frame, name, start)
+                rows[f"{VALUE}{number}"] = _hashes(frame, name, numbers + np.uint64(part.rows.first))
             totals.rows.append(rows)
         return totals
+
+    def _frames(self, item: _RangeToRead) -> Iterator[pl.DataFrame]:
+        """Yield the columns that are read of a range, batch by batch."""
+        of_input = () if item.beside is None else (*item.beside.columns, *item.beside.missing)
+        # A capped column may be an identity column: those of a score file are never missing.
+        identity = tuple(dict.fromkeys(("id", "tokens", *(name for name in self.capped if name in tables.IDENTITY))))
+        others = [name for name in self.capped if name not in (*tables.IDENTITY, *of_input)]
+        others += [balance.COMPLEXITY] if self.complexity else []
+        rows = item.part.rows
+        if item.beside is None:
+            yield from score_column.light(rows, self.by, others, self.grouping, identity)
+            return
+        names = dict.fromkeys(name for name in (*identity, self.by, *others, self.grouping) if name)
+        for frame in item.beside.frames(tuple(names)):
+            if self.by:
+                scored.check_numbers(frame, self.by, rows.shard)
+            yield frame
 
 
 def look(
@@ -99,6 +128,7 @@ def look(
     complexity: bool = False,
     capped: Sequence[str] = (),
     eligible: Eligible | None = None,
+    capped_inputs: Sequence[CappedInput] = (),
 ) -> ScoreColumn:
     """Read one score of every ranked row.
 
@@ -111,21 +141,24 @@ def look(
         seed: of the hashes of ids, which order rows of equal score.
         complexity: also read the complexity of each group, a cluster.
         capped: columns of which each value may keep a limited number of rows.
+        capped_inputs: the inputs of all score files, in their order, if capped columns are read from there.
         eligible: tells which rows are ranked; None for all. Other rows have no position.
 
     Raises:
         SchemaError: if a score is not finite (the row is named), if there are no rows, or if a cluster has two
             complexities.
     """
-    cut = [rows for shard in shards for rows in row_ranges(shard)]
+    # Beside its input, a file is read from its first row on.
+    cut = [item.rows.rows for item in capped_inputs] or [rows for shard in shards for rows in row_ranges(shard)]
     ranges = [ScoreFileRange(rows, number) for number, rows in enumerate(cut)]
     sums, counts = _RangeTotals(0), np.zeros(len(ranges), dtype=np.int64)
     # Of each group the range and the place in it where it comes first: groups are numbered in the order of the rows.
     firsts: dict[str, tuple[int, int]] = {}
     rows_of_group: dict[str, int] = {}
     reading = _FirstReading(by, grouping, complexity, tuple(capped), eligible, seed)
+    tasks = [_RangeToRead(part, beside) for part, beside in zip_longest(ranges, capped_inputs)]
     with RowWriter(folder / "rows") as writer:
-        for part in counted(engine.run(reading, ranges), "parts of score files read", len(ranges)):
+        for part in counted(engine.run(reading, tasks), "parts of score files read", len(ranges)):
             sizes = np.zeros(len(part.groups), np.int64)
             for rows in part.rows:
                 sizes += np.bincount(rows["group"], minlength=len(part.groups))
@@ -167,19 +200,32 @@ def look(
     )
 
 
-def _hashes(frame: pl.DataFrame, name: str, end: int) -> np.ndarray:
+def _hashes(frame: pl.DataFrame, name: str, numbers: np.ndarray) -> np.ndarray:
     """Return a hash (n,) uint64 of the value of each row; rows without a value all have different ones.
 
-    ``end`` is the number of rows of the range up to and with this frame.
+    ``numbers`` (n,) uint64 are those of the rows in their file.
     """
     column = frame[name]
-    hashes = tables.keys(column.cast(pl.String).fill_null(""), VALUE_SEED)
+    hashes = tables.keys(_as_text(column).fill_null(""), VALUE_SEED)
     if column.null_count():
         missing = column.is_null().to_numpy()
-        # The id and the place in the range tell rows apart, even if two rows have the same id.
-        places = np.arange(end - frame.height, end, dtype=np.uint64)
-        hashes[missing] = (tables.keys(frame["id"], VALUE_SEED) + places)[missing]
+        # The id and the number in the file tell rows apart, even if two rows have the same id.
+        hashes[missing] = (tables.keys(frame["id"], VALUE_SEED) + numbers)[missing]
     return hashes
+
+
+def _as_text(column: pl.Series) -> pl.Series:
+    """Return the values of a column as text, whole numbers alike in all types of numbers.
+
+    One input may have a column as whole numbers and another as fractions. A carried column has one type.
+    """
+    if not column.dtype.is_float():
+        return column.cast(pl.String)
+    value = pl.col("value").cast(pl.Float64)
+    # NaN and infinity are no whole numbers, and from 2^53 on Float64 does not tell them apart.
+    is_whole = (value == value.floor()) & (value.abs() < 2**53)
+    whole = value.cast(pl.Int64, strict=False).cast(pl.String)
+    return column.to_frame("value").select(pl.when(is_whole).then(whole).otherwise(value.cast(pl.String)))["value"]
 
 
 def _no_rows(shards: Sequence[Shard], eligible: Eligible | None) -> str:

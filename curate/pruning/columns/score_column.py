@@ -96,10 +96,6 @@ class ScoreColumn:
         """Yield what an importable function returns of every range, in the order in which ranges are done."""
         return counted(self.engine.run(function, self.ranges), "parts of score files read", len(self.ranges))
 
-    def map_files(self, function: Callable[[ScoreFileRange], R], what: str) -> Iterator[R]:
-        """Yield what an importable function returns of every whole file, in the order in which files are done."""
-        return counted(self.engine.run(function, self.files), what, len(self.files))
-
 
 def light(
     rows: RowRange, by: str, others: Sequence[str], grouping: str, identity: Sequence[str]

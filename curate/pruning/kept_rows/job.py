@@ -31,6 +31,7 @@ from curate.tables.data_set.json_kinds import Kinds
 from curate.tables.data_set.one_schema import FileSchema
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import JSON_ENDINGS, PACKINGS, Shard, ending
+from curate.tables.token_counts import TOKENS
 from curate.tables.writer import SHARD_ROWS
 
 DATA = "data"  # the folder of data files inside of the folder of rows
@@ -128,13 +129,14 @@ def write_kept(
     kinds = Kinds()
     for group, _ in groups:
         kinds.merge(parts[group.path(0)])
-    _save_card(kept, suffix, command, sum(item.rows for item in counted), None if to_parquet else kinds)
+    noun = scored.tokens_noun([scores])
+    _save_card(kept, suffix, command, sum(item.rows for item in counted), None if to_parquet else kinds, noun)
     return sum(item.rows for item in counted)
 
 
 def _count(item: KeptInput, *, to_parquet: bool) -> _Counted:
     rows = item.count()
-    # Inputs of which nothing is kept have no part in the schema.
+    # An input without kept rows has no part in the schema.
     return _Counted(item.data.relative, rows, item.schema() if rows and to_parquet else None)
 
 
@@ -229,7 +231,7 @@ def _replace_earlier(kept: Path, paths: Sequence[Path]) -> None:
     artifacts.save(_record(kept), "kept_rows", {"files": sorted(path.relative_to(folder).as_posix() for path in paths)})
 
 
-def _save_card(kept: Path, suffix: str, command: str, rows: int, kinds: Kinds | None) -> None:
+def _save_card(kept: Path, suffix: str, command: str, rows: int, kinds: Kinds | None, tokens_noun: str) -> None:
     path = kept / removal_table.TABLE
     with files.opened(path) as source:
         removal = pl.read_parquet(source)
@@ -238,13 +240,14 @@ def _save_card(kept: Path, suffix: str, command: str, rows: int, kinds: Kinds | 
     body = [
         "## Sources",
         "",
-        *card.table(("source", "rows", "tokens"), kept_part.select("source", "rows", "tokens").rows()),
+        *card.table(("source", "rows", tokens_noun), kept_part.select("source", "rows", "tokens").rows()),
         "",
     ]
     body += ["## What was kept and removed", ""]
-    body += [*card.table(removal.columns, removal.rows(), f"`{path.name}` of the pruning"), ""]
+    header = [tokens_noun if name == TOKENS else name for name in removal.columns]
+    body += [*card.table(header, removal.rows(), f"`{path.name}` of the pruning"), ""]
     body += card.made_with(command) if command else []
     if suffix.endswith(".zst"):
         body += ["", "`datasets` needs the package zstandard to read these files."]
     columns = None if kinds is None else json_kinds.columns(kinds)
-    card.save(kept / ROWS, "Rows kept by pruning", [split], body, columns)
+    card.save(kept / ROWS, "Rows kept by pruning", [split], body, columns, tokens_noun=tokens_noun)

@@ -20,7 +20,7 @@ from curate.storage import disk_arrays
 # A row of 40 bytes: rows sort by code, then by key (the hash of an id), then by position. Some sorts put the cell
 # before the code. The weight is 1, or the tokens of the row.
 ROW = np.dtype([("cell", "u8"), ("code", "u8"), ("key", "u8"), ("position", "i8"), ("weight", "i8")])
-# Rows of a chunk, a run and a block: 5 MB, of which a sort needs several copies.
+# Rows of a chunk, a run and a block: 5 MB. A sort needs several copies of them.
 CHUNK_ROWS = 1 << 17
 
 

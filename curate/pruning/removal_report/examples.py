@@ -16,7 +16,7 @@ from curate.engines import Engine
 from curate.errors import SchemaError
 from curate.pruning.requirements.columns import input_batches
 from curate.shown import escaped
-from curate.tables import batches, scored
+from curate.tables import batches, readers, scored
 from curate.tables.reading import Reading
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard, has_lines
@@ -147,7 +147,9 @@ def _read_examples(task: ExampleFile) -> dict[tuple[str, int], tuple[str, str]]:
     # Counts of tokens are read in any case: without a column a batch would have no rows.
     _note_rows(values, lambda start: batches.batches(task.scores, from_scores, identity=("tokens",), start=start))
     if (data := task.data) is not None:
-        names = [name for name in wanted if name not in present]
+        # One input may lack a column that another has.
+        in_data = {*readers.head(data, wanted, task.reading.whole_mapping).columns, task.reading.column("text")}
+        names = [name for name in wanted if name not in present and name in in_data]
         names += ["text"] if "text" not in names and task.reading.column("text") in batches.columns(data) else []
         if names:
             # A file of lines is read from its beginning, whichever row is wanted: so it is read once for all rows.

@@ -28,7 +28,8 @@ def page(removal: Removal) -> str:
         lines += [escaped(f"Warning: {line}."), ""]
     if removal.requirements:
         lines += [
-            "A row that fails several requirements counts for the first of them; one about duplicates comes last.",
+            "A row that fails several requirements counts for the first of them. A lower bound on score.duplicates is "
+            "applied last.",
             "",
             f"| reason | rows | {removal.tokens_noun} |",
             "|---|---:|---:|",

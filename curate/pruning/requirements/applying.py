@@ -19,11 +19,11 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import CODE, ELIGIBLE, Eligible
-from curate.pruning.requirements import regrouping, stored_links
+from curate.pruning.requirements import linked_rows, regrouping
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.reading import Requirements, failed_first
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement
-from curate.storage import disk_arrays
+from curate.storage import disk_arrays, s3
 from curate.tables import batches, readers
 
 LINKED = "linked"  # the folder of work files about linked rows, below that of the codes
@@ -63,7 +63,9 @@ def apply(requirements: Requirements, scores: Path, folder: Path, engine: Engine
     if regroups:
         counts = _regroup(requirements, scores, eligible, engine)
     applied = Applied(eligible, counts[1:], int(counts.sum()))
-    if applied.rows and not applied.remaining:
+    if not applied.rows:
+        raise SchemaError(f"the score files below {s3.shown(scores)} have no rows. Score data that has rows")
+    if not applied.remaining:
         raise SchemaError(_nothing_left(requirements, applied))
     return applied
 
@@ -102,7 +104,7 @@ def _save(eligible: Eligible, part: RequiredRows, codes: np.ndarray) -> np.ndarr
 def _regroup(requirements: Requirements, scores: Path, eligible: Eligible, engine: Engine) -> np.ndarray:
     """Apply lower bounds on ``score.duplicates`` to groups among the rows that meet all other requirements."""
     bounds = requirements.regrouping
-    linked = stored_links.read(scores, partial(_fails_any, bounds))
+    linked = linked_rows.read(scores, partial(_fails_any, bounds))
     folder = eligible.folder / LINKED
     folder.mkdir()
     _write_array(folder / IDS, linked.ids)

@@ -5,8 +5,8 @@ side, so that a condition may compare a score with a column of the input.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from dataclasses import dataclass, replace
+from itertools import repeat, zip_longest
 from pathlib import Path
 
 import polars as pl
@@ -43,7 +43,7 @@ class RequiredRows:
         Raises:
             SchemaError: if a column is missing, or the input has other rows than were scored.
         """
-        return self._beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
+        return self.beside_inputs(scored_columns, input_columns) if input_columns else self._scored(scored_columns)
 
     def identities(self) -> Iterator[pl.DataFrame]:
         """Yield the ids of the rows, batch by batch."""
@@ -52,7 +52,12 @@ class RequiredRows:
     def _scored(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
         return scored.light_batches(self.rows, columns, ())
 
-    def _beside_inputs(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+    def beside_inputs(self, scored_columns: Sequence[str], input_columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Yield columns of the score file beside columns of the input, as they are, batch by batch.
+
+        Raises:
+            SchemaError: as for `frames`.
+        """
         assert self.data is not None
         # Counts of tokens are read in any case: without a column a batch would have no rows.
         scores = batches.batches(self.rows.shard, scored_columns, identity=("tokens",))
@@ -66,11 +71,34 @@ class RequiredRows:
 
 
 def input_batches(data: Shard, reading: Reading, columns: Sequence[str], start: int = 0) -> Iterator[pl.DataFrame]:
-    """Yield the named columns of an input from a row on. ``text`` is the column of texts, whatever its name."""
+    """Yield the named columns of an input from a row on. ``text`` is the column of texts, whatever its name.
+
+    A column of conversations has its messages under its own name, and their rendered text as ``text``.
+    """
+    own = reading.column(TEXT)
+    if reading.mapping.render and own in columns and own != TEXT:
+        yield from _with_messages(data, reading, columns, own, start)
+        return
     # Batches call the column of texts `text`, so that its own name stands for the same column.
-    named = {name: TEXT if name == reading.column(TEXT) else name for name in columns}
+    named = {name: TEXT if name == own else name for name in columns}
     for batch in batches.batches(data, tuple(dict.fromkeys(named.values())), reading=reading, identity=(), start=start):
         yield batch.select(pl.col(column).alias(name) for name, column in named.items())
+
+
+def _with_messages(
+    data: Shard, reading: Reading, columns: Sequence[str], own: str, start: int
+) -> Iterator[pl.DataFrame]:
+    """Yield the named columns of an input of conversations. Their own column, ``own``, is not rendered."""
+    others = [name for name in columns if name != own]
+    # Readers of lines render while they parse. So the messages are read once more, as a column without a role.
+    plain = replace(reading, text_column=TEXT, mapping=replace(reading.mapping, render=""))
+    unrendered = batches.batches(data, (own,), reading=plain, identity=(), start=start)
+    rendered = input_batches(data, reading, others, start) if others else repeat(pl.DataFrame())
+    try:
+        for messages in unrendered:
+            yield messages.hstack(next(rendered).get_columns()).select(columns)
+    except SchemaError as error:
+        raise SchemaError(f"{error}. Or write the condition about {TEXT}, which is the rendered conversation") from None
 
 
 def required_rows(
@@ -85,7 +113,7 @@ def required_rows(
         cut = [rows for shard in shards for rows in row_ranges(shard)]
         return tuple(RequiredRows(number, rows) for number, rows in enumerate(cut))
     reading = scored.reading(scores)
-    remedy = "leave out requirements that name columns of the inputs"
+    remedy = "name no column of the inputs in --require and --cap"
     pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=remedy, partial=partial)
     return tuple(
         RequiredRows(number, RowRange(shard), data, line_losses.aligned(reading, scores, data))

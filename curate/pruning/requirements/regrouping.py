@@ -8,10 +8,10 @@ left takes its place in all its links. Otherwise the rules are those of the scor
 
 import numpy as np
 
-from curate.pruning.requirements.stored_links import LinkedRows
+from curate.pruning.requirements.linked_rows import LinkedRows
 from curate.streaming import linkage
 
-ABSENT = np.iinfo(np.int64).max  # the place of a text of which no copy is left: behind all rows
+ABSENT = np.iinfo(np.int64).max  # the place of a text without any copy that is left: behind all rows
 
 
 def scores(linked: LinkedRows, eligible: np.ndarray) -> np.ndarray:

@@ -60,10 +60,19 @@ class Requirement:
         try:
             result = expression(self.text, self.columns).values(frame)
         except (pl.exceptions.PolarsError, TypeError) as error:
-            raise refusal(self.text, f"does not work on {where} ({sql.detail(error)})") from None
+            raise refusal(self.text, f"does not work on {where} ({sql.detail(error)})", _remedy(error)) from None
         if result.dtype != pl.Boolean:
             raise refusal(self.text, f"is {result.dtype} on {where}, not true or false")
         return np.asarray(result.fill_null(value=False).to_numpy())
+
+
+def _remedy(error: Exception) -> str:
+    """Return what to change where a text was used as a number; else nothing."""
+    if "compare string with numeric" in str(error):
+        return "Ids and all columns of CSV are texts. Write TRY_CAST(NAME AS DOUBLE) > 5 for a number in a text"
+    if "conversion from `str`" in str(error):
+        return "TRY_CAST in the place of CAST gives null for these values, so that their rows fail"
+    return ""
 
 
 def refusal(text: str, problem: str, remedy: str = "") -> SchemaError:

@@ -46,8 +46,10 @@ class Decision:
         return self.verdicts.of(frame, start)
 
 
-def decide(column: ScoreColumn, rule: Rule, caps: Sequence[Cap] = ()) -> Decision:
+def decide(column: ScoreColumn, rule: Rule, caps: Sequence[Cap] = (), *, required: bool = False) -> Decision:
     """Decide which rows a rule keeps. ``column`` was read with the columns of the caps.
+
+    ``required`` says that the rows are those that meet requirements; messages then say so.
 
     Raises:
         SchemaError: if the budget is more than the rows or tokens that are left for it, or the quotas of groups cannot
@@ -63,7 +65,8 @@ def decide(column: ScoreColumn, rule: Rule, caps: Sequence[Cap] = ()) -> Decisio
     if rule.budget is None:
         verdicts[verdicts == DROPPED] = KEPT
     else:
-        _fill(ranked, rule, rule.budget, codes, bool(caps))
+        limits = {"--require": required, "--trim": bool(rule.trim), "--cap": bool(caps)}
+        _fill(ranked, rule, rule.budget, codes, [flag for flag, limits_rows in limits.items() if limits_rows])
     groups = len(column.groups)
     group_rows, kept_rows = np.zeros((2, groups), np.int64)
     for start, rows in column.table.chunks(chunk_rows(column.rows)):
@@ -110,15 +113,15 @@ def _apply_cap(ranked: RankedRows, rule: Rule, codes: Codes, number: int, cap: C
         ranked.verdicts[positions] = CAPPED + number
 
 
-def _fill(ranked: RankedRows, rule: Rule, budget: KeepBudget, codes: Codes, capped: bool) -> None:
-    """Keep rows up to a budget."""
+def _fill(ranked: RankedRows, rule: Rule, budget: KeepBudget, codes: Codes, limits: Sequence[str]) -> None:
+    """Keep rows up to a budget. ``limits`` are the options that removed rows before."""
     column, cells = ranked.column, rule.cells(ranked)
     counts = _counts(ranked, budget, cells)
     target, available = budget.target(column.rows), int(counts.ranked.sum())
     if target > available:
-        raise SchemaError(_more_than_there_is(budget, rule, target, counts, capped))
+        raise SchemaError(_more_than_there_is(budget, target, available, limits))
     total = int(counts.all.sum())
-    share = budget.share(total) if not capped else target / max(1, total)
+    share = budget.share(total) if "--cap" not in limits else target / max(1, total)
     quotas = rule.quotas(column, counts, target, share)
     rows = ranked.sort(codes, weights=budget.weights, cells=cells.of if quotas is not None else None)
     kept: np.ndarray = np.memmap(column.folder / "kept", np.uint8, mode="w+", shape=(column.rows,))
@@ -176,14 +179,12 @@ def _mark_floors(rows: ExternalSort, target: int, kept: np.ndarray) -> None:
         kept[passed_over] = np.where(kept[passed_over] == KEPT, KEPT_BY_FLOOR, kept[passed_over])
 
 
-def _more_than_there_is(budget: KeepBudget, rule: Rule, target: int, counts: CellCounts, capped: bool) -> str:
+def _more_than_there_is(budget: KeepBudget, target: int, available: int, limits: Sequence[str]) -> str:
     """Return the message about a budget that is more than what is left for it."""
-    things, available = budget.things, int(counts.ranked.sum())
-    if capped:
-        return (
-            f"{budget.flag} asks for {target} {things}, and --cap leaves {available}. Lower {budget.flag}, or raise a "
-            "--cap"
-        )
-    if rule.trim:
-        return f"{budget.flag} asks for {target} {things}, and --trim leaves {available}. Lower one of them"
-    return f"{budget.flag} asks for {target} {things}, and there are {available}. Lower {budget.flag}"
+    request = f"{budget.flag} asks for {target} {budget.things}, and"
+    if not limits:
+        return f"{request} there are {available}. Lower {budget.flag}"
+    leave = "leaves" if len(limits) == 1 else "leave"
+    remedies = {"--require": "weaken a --require", "--trim": "lower --trim", "--cap": "raise a --cap"}
+    changes = [f"lower {budget.flag}", *(remedies[flag] for flag in limits)]
+    return f"{request} {' and '.join(limits)} {leave} {available}. Either {' or '.join(changes)}"

@@ -89,7 +89,7 @@ def _candidates(facts: TextFacts, *, chat: bool) -> Iterator[ScorerAdvice]:
         "repetition",
         "texts that repeat their lines or phrases are mostly menus, lists and logs",
         requirement="score.repetition >= 0",
-        source="below 0 a fraction is over Gopher's limit (Rae et al. 2021, arXiv 2112.11446, Table A1)",
+        source="below 0, more is repeated than Gopher allows (Rae et al. 2021, arXiv 2112.11446, Table A1)",
     )
     if is_english and suits_pages:
         yield ScorerAdvice(

@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import polars as pl
+
 from curate import written_names
 from curate.errors import SchemaError, amount, first_few
-from curate.recipe import keys, read_recipe
+from curate.recipe import read_recipe
 from curate.recipe.proposal import advice as advices
 from curate.recipe.proposal import recipe_text
 from curate.recipe.proposal import roles as columns_of
@@ -69,18 +71,19 @@ def propose(data: Sequence[str], *, columns: str | Mapping[str, str] = "", besid
             "no column holds texts, and none vectors (emb.NAME). The columns: "
             f"{first_few(sampled.frame.columns)}. Name the column of texts with --columns text=NAME"
         )
-    _check_readable(text)
     facts = None if text is None else texts_of.measure(columns_of.text_of(sampled.frame, text))
     scorers = (
         [ScorerAdvice("prototypes", "how typical a vector is of its cluster", {"embedding": vectors[0], "k": 32})]
         if text is None or facts is None
         else advices.advise(columns_of.text_of(sampled.frame, text), facts, chat=text.chat)
     )
-    seen = list(_seen(sampled, facts))
-    recipe = recipe_text.write(seen, paths, roles, scorers)
+    seen = list(_seen(sampled, facts, roles.get("tokens")))
+    not_read = columns_of.not_read(sampled.frame, roles)
+    recipe = recipe_text.write(seen, paths, roles, scorers, not_read)
     # A recipe that cannot be read is our mistake, and must not reach a user.
     read_recipe.read(tomllib.loads(recipe))
     lines = [*seen, *(f"column of {role}: {of_role.name}, {of_role.why}" for role, of_role in roles.items())]
+    lines += [f"the column {name} is not read: {why}" for name, why in not_read.items()]
     lines += [f"scorer {item.scorer}: {item.why}" for item in scorers]
     record: dict[str, object] = {
         "files": len(sampled.shards),
@@ -116,16 +119,8 @@ def _seen_from(folder: Path, item: str) -> str:
     return Path(os.path.relpath(item, folder)).as_posix()
 
 
-def _check_readable(text: ColumnRole | None) -> None:
-    if text is not None and text.chat and "render" not in keys.keys("data"):
-        raise SchemaError(
-            f"the column {text.column!r} holds conversations, which this version of curate does not read. Write each "
-            "as one text in a column of its own"
-        )
-
-
-def _seen(sampled: DataSample, facts: TextFacts | None) -> Iterator[str]:
-    """Yield one line for each thing that the sample shows."""
+def _seen(sampled: DataSample, facts: TextFacts | None, tokens: ColumnRole | None) -> Iterator[str]:
+    """Yield one line for each thing that the sample shows. ``tokens`` is the column of token counts."""
     formats = ", ".join(f"{count} {ending}" for ending, count in sampled.formats.items())
     rows = "" if sampled.rows is None else f", {amount(sampled.rows, 'row')}"
     size = f"{sampled.bytes / 1e6:,.1f} MB" if sampled.bytes >= 1e5 else f"{sampled.bytes / 1e3:,.1f} kB"
@@ -137,8 +132,12 @@ def _seen(sampled: DataSample, facts: TextFacts | None) -> Iterator[str]:
     if facts is None:
         return
     yield f"texts: {facts.mean_bytes:,.0f} bytes on average, {facts.median_bytes:,.0f} at the median"
-    if sampled.rows is not None:
+    if sampled.rows is not None and tokens is None:
         yield f"about {sampled.rows * facts.mean_bytes / BYTES_PER_TOKEN:.2g} tokens (bytes / {BYTES_PER_TOKEN})"
+    if sampled.rows is not None and tokens is not None and tokens.column in sampled.frame.columns:
+        # In CSV all columns are text.
+        mean = sampled.frame[tokens.column].cast(pl.Float64, strict=False).mean()
+        yield f"about {sampled.rows * float(mean or 0):.2g} tokens, as the column {tokens.column} counts them"  # type: ignore[arg-type]
     yield f"{facts.empty:.1%} of the texts are empty, and {facts.copies:.1%} are exact copies of another"
     yield f"{facts.code:.1%} of the texts look like code"
     if facts.languages:

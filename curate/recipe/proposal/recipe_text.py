@@ -13,15 +13,26 @@ from curate.recipe.proposal.advice import ScorerAdvice
 from curate.recipe.proposal.roles import ColumnRole
 from curate.shown import escaped
 from curate.tables.batches import BYTES_PER_TOKEN
+from curate.tables.mapping.column_mapping import NULL
 
 WIDTH = 100  # of a line of comment
 
 
 def write(
-    seen: Sequence[str], paths: Sequence[str], roles: Mapping[str, ColumnRole], scorers: Sequence[ScorerAdvice]
+    seen: Sequence[str],
+    paths: Sequence[str],
+    roles: Mapping[str, ColumnRole],
+    scorers: Sequence[ScorerAdvice],
+    not_read: Mapping[str, str],
 ) -> str:
-    """Return the text of a recipe; ``seen`` are the lines at its head."""
-    return "\n".join([*_head(seen), *_data(paths, roles), *_scorers(scorers), *_prune(scorers), *_rest(roles)]) + "\n"
+    """Return the text of a recipe; ``seen`` are the lines at its head.
+
+    ``not_read`` says why columns are not read that have the name of a role.
+    """
+    return (
+        "\n".join([*_head(seen), *_data(paths, roles, not_read), *_scorers(scorers), *_prune(scorers), *_rest(roles)])
+        + "\n"
+    )
 
 
 def _comment(sentences: str) -> Iterator[str]:
@@ -38,20 +49,23 @@ def _head(seen: Sequence[str]) -> Iterator[str]:
     yield ""
 
 
-def _data(paths: Sequence[str], roles: Mapping[str, ColumnRole]) -> Iterator[str]:
+def _data(paths: Sequence[str], roles: Mapping[str, ColumnRole], not_read: Mapping[str, str]) -> Iterator[str]:
     yield "[data]"
     yield f"paths = {_toml(list(paths))}"
     for role, of_role in roles.items():
         yield from _comment(f"Column of {role}: {of_role.name} ({of_role.why}).")
+    for name, why in not_read.items():
+        default = " The id of a row is its file and its number." if name == "id" else ""
+        yield from _comment(f"The column {name} is not read: {why}.{default}")
     if "source" not in roles:
         yield from _comment("No column of sources: the source of a row is the name of its folder.")
     if "tokens" not in roles:
         yield from _comment(f"No column of tokens: they are estimated as bytes / {BYTES_PER_TOKEN}.")
-    yield from _column_keys(roles)
+    yield from _column_keys(roles, not_read)
     yield ""
 
 
-def _column_keys(roles: Mapping[str, ColumnRole]) -> Iterator[str]:
+def _column_keys(roles: Mapping[str, ColumnRole], not_read: Mapping[str, str]) -> Iterator[str]:
     """Yield the keys that say which columns are read, as far as this version of curate has them."""
     text = roles.get("text")
     has_columns, has_join = ("columns" in keys.keys("data")), ("join" in keys.keys("data"))
@@ -59,8 +73,9 @@ def _column_keys(roles: Mapping[str, ColumnRole]) -> Iterator[str]:
     if text is not None and text.joined and has_join:
         renamed.pop("text", None)
         yield f"join = {_toml(list(text.joined))}"
-    if renamed and has_columns:
-        yield f"columns = {_toml({role: roles[role].spelled for role in renamed})}"
+    if (renamed or not_read) and has_columns:
+        columns = {role: roles[role].spelled for role in renamed} | dict.fromkeys(not_read, NULL)
+        yield f"columns = {_toml(columns)}"
     elif "text" in renamed:
         yield f"text-column = {_toml(renamed['text'])}"
     if text is not None and text.chat:

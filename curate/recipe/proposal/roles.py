@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
 import polars as pl
 
-from curate.errors import SchemaError, first_few
+from curate.errors import SchemaError, amount, first_few
 from curate.open_sets import nearest
+from curate.tables.mapping import chat
 
 # Names that data sets of the Hugging Face hub use, in the order of preference, without case and marks.
 TEXT = ("text", "content", "rawcontent", "body", "document", "article", "passage", "code", "markdown", "story")
@@ -31,6 +33,8 @@ JOINED: tuple[tuple[str, ...], ...] = (
 )
 ROLES = ("text", "id", "source", "tokens", "label")
 MOST_SOURCES = 1000  # more distinct values are rather ids or addresses
+LOOK_ROWS = 20  # of a column of texts that are looked at for conversations in JSON
+LEAST_ROWS = 10  # fewer do not tell whether the values of a column repeat
 BYTES_PER_TOKEN = (1.0, 20.0)  # means outside are no counts of tokens: 1 is bytes, 20 is over twice a long word
 
 
@@ -79,7 +83,7 @@ def guess(frame: pl.DataFrame, named_columns: Mapping[str, str]) -> dict[str, Co
         for role, column in named_columns.items()
     }
     text = roles.get("text")
-    if text is not None and text.column in frame.columns and is_chat(frame[text.column].dtype):
+    if text is not None and text.column in frame.columns and is_chat(frame[text.column]):
         roles["text"] = ColumnRole(text.column, text.why, chat=True)
     for role, find in {"text": _text, "id": _id, "source": _source, "label": _label}.items():
         if role not in roles and (guessed := find(frame)) is not None:
@@ -89,28 +93,74 @@ def guess(frame: pl.DataFrame, named_columns: Mapping[str, str]) -> dict[str, Co
     return roles
 
 
+def not_read(frame: pl.DataFrame, roles: Mapping[str, ColumnRole]) -> dict[str, str]:
+    """Return why columns are not read that have the name of a role, and whose values do not suit it.
+
+    Jobs read a column ``id``, ``source`` or ``tokens`` unless the recipe says otherwise.
+    """
+    reasons: dict[str, str] = {}
+    for role in ("id", "source", "tokens"):
+        if role not in roles and role in frame.columns and (reason := _misfit(role, frame[role])):
+            reasons[role] = reason
+    return reasons
+
+
+def _misfit(role: str, column: pl.Series) -> str:
+    """Return why the values of a column do not suit its name; empty if they do, as far as they are not null."""
+    values = column.drop_nulls()
+    if column.dtype.is_nested():
+        return f"its values are of the type {str(column.dtype)[:60]}"
+    if role == "id" and (repeated := len(values) - values.n_unique()):
+        return f"{amount(repeated, 'row')} of the sample repeat the id of another row"
+    if role == "source" and len(values) >= 3 * LEAST_ROWS and values.n_unique() == len(values):
+        return "it differs in every row of the sample"
+    if role == "tokens" and (column.dtype != pl.String and not column.dtype.is_numeric() or not column.null_count()):
+        return "its values are no counts of tokens, by the sizes of the texts"
+    return ""
+
+
 def vectors(frame: pl.DataFrame) -> list[str]:
     """Return the columns of vectors."""
     return [name for name in frame.columns if name.startswith("emb.")]
 
 
 def text_of(frame: pl.DataFrame, role: ColumnRole) -> pl.Series:
-    """Return the texts of a sample; the messages of a conversation and the columns of a joined text stand together."""
+    """Return the texts of a sample: conversations are rendered, and the columns of a joined text stand together."""
     if role.joined:
         return frame.select(pl.concat_str(list(role.joined), separator="\n\n", ignore_nulls=True).alias("text"))["text"]
     column = frame[role.column]
     if not role.chat:
         return column.cast(pl.String).alias("text")
-    field = next(name for name in ("content", "value") if name in _fields(column.dtype))
-    return frame.select(pl.col(role.column).list.eval(pl.element().struct.field(field)).list.join("\n").alias("text"))[
-        "text"
-    ]
+    return pl.Series("text", [_rendered(value) for value in column.to_list()], pl.String)
 
 
-def is_chat(dtype: pl.DataType) -> bool:
-    """Return whether a column holds lists of messages: role and content (OpenAI), or from and value (ShareGPT)."""
-    fields = set(_fields(dtype))
+def _rendered(conversation: object) -> str | None:
+    """Return the text of a conversation as it is scored; None for what cannot be rendered, which scoring sets aside."""
+    try:
+        return chat.rendered(conversation)
+    except ValueError:
+        return None
+
+
+def is_chat(column: pl.Series) -> bool:
+    """Return whether a column holds conversations: role and content (OpenAI), or from and value (ShareGPT).
+
+    They are lists of messages, or the JSON of such lists.
+    """
+    if column.dtype == pl.String:
+        texts = column.drop_nulls().head(LOOK_ROWS).to_list()
+        return bool(texts) and all(map(_is_json_of_chat, texts))
+    fields = set(_fields(column.dtype))
     return {"role", "content"} <= fields or {"from", "value"} <= fields
+
+
+def _is_json_of_chat(text: str) -> bool:
+    if not text.lstrip().startswith(("[", "{")):
+        return False
+    try:
+        return chat.is_conversation(msgspec.json.decode(text))
+    except (msgspec.MsgspecError, RecursionError):
+        return False
 
 
 def plain(name: str) -> str:
@@ -133,11 +183,11 @@ def _text(frame: pl.DataFrame) -> ColumnRole | None:
     strings = [
         name for name, dtype in frame.schema.items() if dtype == pl.String and frame[name].null_count() < frame.height
     ]
+    chats = [name for name in frame.columns if is_chat(frame[name])]
     sizes = {name: float(frame[name].str.len_bytes().mean() or 0) for name in strings}  # type: ignore[arg-type]
     for name in _by_name(frame, TEXT):
         if name in sizes:
-            return ColumnRole(name, f"its name, and {sizes[name]:,.0f} bytes on average")
-    chats = [name for name, dtype in frame.schema.items() if is_chat(dtype)]
+            return ColumnRole(name, f"its name, and {sizes[name]:,.0f} bytes on average", chat=name in chats)
     for name in [*(name for name in _by_name(frame, CHAT) if name in chats), *chats]:
         return ColumnRole(name, "lists of messages with a role and a content", chat=True)
     names = {plain(name): name for name in sizes}

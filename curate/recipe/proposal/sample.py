@@ -14,8 +14,9 @@ from curate.errors import SchemaError
 from curate.storage import files
 from curate.tables import batches, readers
 from curate.tables.formats.bad_lines import BadLines
+from curate.tables.mapping.column_mapping import CHAT, TEXT, UNMAPPED, ColumnMapping
 from curate.tables.reading import Reading
-from curate.tables.shards import Shard, ending
+from curate.tables.shards import Shard, ending, has_lines
 
 ROWS = 2000  # of the sample: shares of a few percent are then known within half a percent
 FILES = 20  # that the sample comes from, spread over the data
@@ -66,7 +67,9 @@ def sample(data: Sequence[str]) -> DataSample:
         try:
             frames.append(_first_rows(shard, -(-ROWS // len(chosen))))
         except (SchemaError, OSError) as error:
-            unreadable[shard.relative] = str(error)
+            if (frame := _conversations(shard, -(-ROWS // len(chosen)))).is_empty():
+                unreadable[shard.relative] = str(error)
+            frames.append(frame)
     frames = [frame for frame in frames if not frame.is_empty()]
     if not frames:
         reason = next(iter(unreadable.values()), f"the {len(chosen)} files that were looked at have no rows")
@@ -81,6 +84,43 @@ def _first_rows(shard: Shard, count: int) -> pl.DataFrame:
     for batch in batches.record_batches(shard, rows=count, reading=Reading(bad_lines=BadLines())):
         return _frame(batch.slice(0, count))
     return pl.DataFrame()
+
+
+def _conversations(shard: Shard, count: int) -> pl.DataFrame:
+    """Return the first rows of a file of conversations whose messages have several types; empty for any other file.
+
+    Such a column fits no type of a table, but it can be rendered. Each text becomes a conversation of one message,
+    which is rendered as the same text.
+    """
+    try:
+        names = tuple(readers.head(shard).columns) if has_lines(shard) else ()
+    except (SchemaError, OSError):
+        return pl.DataFrame()
+    for name in names:
+        rendered = _first_column(shard, name, count, ColumnMapping(render=CHAT))
+        if rendered is None or not len(rendered):
+            continue
+        messages = [None if text is None else _one_message(text) for text in rendered.to_list()]
+        columns = [_first_column(shard, other, count) for other in names if other != name]
+        others = [column for column in columns if column is not None and len(column) == len(rendered)]
+        return pl.DataFrame([pl.Series(name, messages), *others])
+    return pl.DataFrame()
+
+
+def _one_message(text: str) -> list[dict[str, str]]:
+    role, _, content = text.partition(": ")
+    return [{"role": role, "content": content}]
+
+
+def _first_column(shard: Shard, name: str, count: int, mapping: ColumnMapping = UNMAPPED) -> pl.Series | None:
+    """Return the first values of a column; None if it cannot be read."""
+    reading = Reading(name if mapping.render else TEXT, batch_rows=count, bad_lines=BadLines(), mapping=mapping)
+    column = TEXT if mapping.render else name
+    try:
+        batch = next(batches.batches(shard, (column,), reading=reading, identity=()), None)
+    except (SchemaError, OSError):
+        return None
+    return None if batch is None else batch[column].alias(name)
 
 
 def _frame(batch: pa.RecordBatch) -> pl.DataFrame:

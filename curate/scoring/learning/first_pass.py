@@ -19,7 +19,7 @@ from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.learning.small_columns import AnyColumns, SmallColumns
 from curate.scoring.preflight import Preflight
 from curate.scoring.scoring_job import ScoringJob
-from curate.scoring.tasks import computing, scoring_task
+from curate.scoring.tasks import computing
 from curate.scoring.tasks.bundles import run_bundles
 from curate.scoring.tasks.scoring_task import ScoringOutcome, ScoringTask
 from curate.storage import files, manifest, origin
@@ -67,7 +67,7 @@ def compute(job: ScoringJob, heads: Preflight, shards: Sequence[Shard], todo: se
     learner_columns = sorted(name for item in prepared for name in item.schema)
     arguments = sorted(job.arguments_of(independent).items())
     # The largest size of a text and the columns that are judged decide which lines are bad.
-    judging = (job.reading.document_bytes, job.reading.judged)
+    judging = (job.reading.document_bytes, job.reading.judged, *job.carried)
     decided_by = (LAYOUT, arguments, job.needs, *judging, learner_columns)
     origin.keep_if_from(columns_folder(job.out), text_hash(repr(decided_by)))
     tasks, digests = _tasks(job, heads, shards, todo)
@@ -103,7 +103,7 @@ def _tasks(
     before = corpus_parts.recorded_spans(job.out)
     for shard in shards:
         name, head = shard.relative, heads.heads[shard.relative]
-        whole = run.task(job, shard, label=scoring_task.is_labelled(head))
+        whole = run.task(job, shard, head)
         entry = None if name in todo else manifest.read(job.out, SCORE_STEP, name)
         if entry is not None and set(entry.columns) == set(job.columns(shard, label=whole.label)):
             digests[name] = entry.input

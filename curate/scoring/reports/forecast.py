@@ -10,7 +10,8 @@ from pathlib import Path
 
 from curate.errors import SchemaError, amount
 from curate.scorers import Scorer
-from curate.scoring import dependencies, preflight, specs, worker
+from curate.scoring import carried, dependencies, preflight, specs, worker
+from curate.scoring.carried import CarriedColumn
 from curate.scoring.inferred_options import inferred
 from curate.scoring.preflight import Preflight
 from curate.scoring.tasks.scoring_task import ScoringTask
@@ -104,7 +105,14 @@ class _Sample:
         return (f"{self.bad_lines} of {amount(lines, 'line')} of the sample cannot be read. {first}",)
 
 
-def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out: Path | None = None) -> Forecast:
+def forecast(
+    data: Sequence[str],
+    scorers: Sequence[str],
+    reading: Reading,
+    out: Path | None = None,
+    *,
+    carry: str | Sequence[str] = (),
+) -> Forecast:
     """Score a few batches of a few files, and forecast what the whole job takes.
 
     Scorers that learn, and those that read their columns, are not timed, since they would have to learn first.
@@ -120,10 +128,12 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out:
     timed = dependencies.independent(complete)
     ready = tuple(map(specs.build, timed))
     needs = specs.inputs(ready)
-    heads = preflight.inspect(shards, needs, used=("text", *needs), reading=reading)
+    names = carried.names(carry, [column for spec in scorers for column in dependencies.makes(spec)])
+    heads = preflight.inspect(shards, needs, used=("text", *needs), carry=names, reading=reading)
     if not heads.heads:
         raise SchemaError(next(iter(heads.bad.values())))
-    sample = _sample([shard for shard in shards if shard.relative in heads.heads], ready, reading, heads)
+    copied = carried.resolve(names, shards, heads.heads, {})
+    sample = _sample([shard for shard in shards if shard.relative in heads.heads], ready, reading, heads, copied)
     estimate = int(sample.file_rows * heads.bytes / max(sample.file_bytes, 1))
     rows = estimate if heads.rows is None else heads.rows
     sampled_rows = max(sample.rows, 1)
@@ -141,12 +151,19 @@ def forecast(data: Sequence[str], scorers: Sequence[str], reading: Reading, out:
     )
 
 
-def _sample(shards: Sequence[Shard], scorers: tuple[Scorer, ...], reading: Reading, heads: Preflight) -> _Sample:
+def _sample(
+    shards: Sequence[Shard],
+    scorers: tuple[Scorer, ...],
+    reading: Reading,
+    heads: Preflight,
+    copied: Sequence[CarriedColumn],
+) -> _Sample:
     """Score the first batches of a few files into a temporary folder."""
     sample = _Sample()
     with scratch_folder() as folder:
         for shard in shards[:: max(1, len(shards) // SAMPLED_FILES)][:SAMPLED_FILES]:
-            task = ScoringTask(shard, folder / "sample", folder, scorers, reading)
+            columns = carried.of_file(copied, heads.heads[shard.relative])
+            task = ScoringTask(shard, folder / "sample", folder, scorers, reading, carried=columns)
             bad_lines = BadLines()
             if not sample.rows:
                 # The first batch of all also loads libraries, so it is not timed.

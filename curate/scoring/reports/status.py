@@ -9,7 +9,7 @@ from typing import cast
 
 from curate.errors import CurateError, SchemaError
 from curate.scoring.learning.learned_states import LearningInput, check_recorded, learned_state
-from curate.scoring.scoring_job import ScoringJob, stamp
+from curate.scoring.scoring_job import ScoringJob, recorded_types, stamp
 from curate.scoring.specs import learns
 from curate.scoring.tasks.scoring_task import is_labelled
 from curate.storage import files, manifest
@@ -47,7 +47,8 @@ def recorded_job(out: Path) -> ScoringJob:
         scored.reading(out), batch_rows=cast(int, record["batch_rows"]), dtype=str(record.get("dtype", ""))
     )
     shards = scored.inputs(out)
-    return ScoringJob(shards, tuple(cast(list[str], record["scorers"])), out, reading, quarantine=True)
+    carry = tuple(sorted(recorded_types(record)))
+    return ScoringJob(shards, tuple(cast(list[str], record["scorers"])), out, reading, quarantine=True, carry=carry)
 
 
 def learned(out: Path) -> list[str]:

@@ -7,6 +7,7 @@ import polars as pl
 import pyarrow as pa
 
 from curate.scorers import Scorer
+from curate.scoring.carried import CarriedColumn
 from curate.scoring.learning import learned_scorers
 from curate.scoring.learning.learned_scorers import AnyScorer
 from curate.scoring.learning.small_columns import AnyColumns, SharedBatches
@@ -46,6 +47,7 @@ class ScoringTask:
     also: tuple[str, ...] = ()  # columns that `computing.compute_tasks` reads and hashes as well
     kept: tuple[str, ...] = ()  # columns of texts that it reads, and stores with those that it computes
     label: bool = False  # the score file has the class label of the input
+    carried: tuple[CarriedColumn, ...] = ()  # further columns that the score file has of the input
     columns: AnyColumns | None = None
     part: str = ""
     config: str = ""  # the hash of the job's arguments, for the record of a shard that is done
@@ -78,7 +80,8 @@ class ScoringTask:
     @property
     def identity(self) -> dict[str, pl.DataType]:
         """The columns that a score file has of the input."""
-        return dict(batches.IDENTITY) | ({LABEL: pl.String()} if self.label else {})
+        label = {LABEL: pl.String()} if self.label else {}
+        return dict(batches.IDENTITY) | label | {column.name: column.dtype for column in self.carried}
 
     @property
     def fields(self) -> dict[str, object]:

@@ -1,6 +1,6 @@
 """Forms of the records that a job leaves in its folder, to continue it later."""
 
-from typing import Annotated, Literal, Required, TypedDict
+from typing import Annotated, Literal, NotRequired, Required, TypedDict
 
 from msgspec import Meta
 
@@ -60,6 +60,7 @@ class ScoreJobForm(TypedDict, total=False):
     batch_rows: Required[Annotated[int, Meta(gt=0, le=2**31)]]
     formats: dict[str, Annotated[int, Meta(ge=0, le=2**31)]]
     dtype: str
+    carry: dict[Filled, Filled]
     tokens: Literal["column", "tokenizer", "estimate"]
     targets: dict[str, str]
     scorer_files: dict[str, str]
@@ -91,12 +92,16 @@ class DrawForm(TypedDict):
     full: Count
     last: Count
     tokens: Count
+    without_text: NotRequired[Count]
+    held_rows: NotRequired[Count]
+    held_tokens: NotRequired[Count]
 
 
 class DrawnRowsForm(TypedDict):
-    """What is drawn of every pool."""
+    """What is drawn of every pool, and the number of rows that are held out."""
 
     draws: dict[str, DrawForm]
+    held_rows: NotRequired[Count]
 
 
 class KeptRowsForm(TypedDict, total=False):

@@ -16,6 +16,7 @@ import pyarrow as pa
 from curate import __version__
 from curate.shown import escaped
 from curate.storage.files import write_text
+from curate.tables.token_counts import TOKENS
 
 CARD = "README.md"
 MOST_ROWS = 200  # of a table in the card; a longer one is a file of its own
@@ -39,6 +40,8 @@ def save(
     splits: Sequence[Split],
     body: Iterable[str],
     columns: Mapping[str, pa.DataType | None] | None = None,
+    *,
+    tokens_noun: str = TOKENS,
 ) -> None:
     """Write the card of a data set to ``folder/README.md``.
 
@@ -49,8 +52,9 @@ def save(
         body: the lines below the table of splits.
         columns: the types of the columns, None for one of mixed types. Files of JSON need them, since they do not say
             the types themselves.
+        tokens_noun: what the tokens are called: see `curate.tables.token_counts`.
     """
-    sizes = table(("split", "rows", "tokens"), [(split.name, split.rows, split.tokens) for split in splits])
+    sizes = table(("split", "rows", tokens_noun), [(split.name, split.rows, split.tokens) for split in splits])
     lines = [*_front_matter(splits, columns), "", f"# {escaped(title)}", "", *sizes, "", *body]
     write_text(folder / CARD, "\n".join(lines) + "\n")
 
@@ -84,7 +88,8 @@ def command(job: str, inputs: Sequence[object], options: Mapping[str, object], d
     # The output is not named: the same rows in another folder have the same card.
     words = ["curate", job, *map(str, inputs)]
     for name, value in options.items():
-        if value in (None, "", False) or (name in defaults and defaults[name] == value):
+        # Not `in (None, "", False)`, since 0 equals False.
+        if value is None or value is False or value == "" or (name in defaults and defaults[name] == value):
             continue
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, Mapping):

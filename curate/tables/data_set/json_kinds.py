@@ -1,4 +1,4 @@
-"""Learn of which types the values of JSON rows are, column by column, so that a card can declare them.
+"""Find the types of the values of JSON rows, column by column, so that a card can declare them.
 
 In: rows of JSON lines. Out: an Arrow type for each column, or none where no type holds all values.
 `datasets` takes the types of JSON from the first rows, and stops at a later row with another type. With the types in
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from curate.tables.formats import json_rows
 
-# An object with more names is no record but a map, such as counts by word. Arrow would make a column of each name.
+# An object with more names is a map, such as counts by word, and not a record. Arrow would make a column of each name.
 MOST_FIELDS = 1000
 INT64 = range(-(2**63), 2**63)
 # Text that Arrow, inside `datasets`, reads as a time in whole seconds if all values of a column are of this form.

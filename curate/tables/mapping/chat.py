@@ -29,7 +29,7 @@ WORDS = "a conversation: a list of messages with role and content, or from and v
 
 
 class UnrenderedRow(ValueError):
-    """Row number ``row`` of a column holds no conversation, for a ``reason``."""
+    """A row of a column holds no conversation: its number ``row``, and the ``reason``."""
 
     def __init__(self, row: int, reason: str) -> None:
         """Keep the number of the row and the reason."""
@@ -42,7 +42,7 @@ def rendered(value: object) -> str | None:
     """Return the text of one conversation; None for null.
 
     Raises:
-        ValueError: with the reason, if it is no conversation, or a message has no role.
+        ValueError: with the reason, if it is not a conversation, or a message has no role.
     """
     if value is None:
         return None
@@ -62,7 +62,7 @@ def rendered(value: object) -> str | None:
 
 def _message(item: object, number: int) -> str:
     if not isinstance(item, dict):
-        raise ValueError(f"message {number} is no object with role and content")
+        raise ValueError(f"message {number} is not an object with role and content")
     role = next((item[name] for name, _ in SPELLINGS if item.get(name) is not None), None)
     if not isinstance(role, str) or not role:
         raise ValueError(f"message {number} has no role")
@@ -77,14 +77,14 @@ def _content(content: object, number: int) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
-        raise ValueError(f"the content of message {number} is no text and no list of parts")
+        raise ValueError(f"the content of message {number} is neither text nor a list of parts")
     texts = []
     for part in content:
         text = part.get("text") if isinstance(part, dict) else part
         if isinstance(text, str):
             texts.append(text)
         elif not isinstance(part, dict):
-            raise ValueError(f"a part of message {number} is no text and no object")
+            raise ValueError(f"a part of message {number} is neither text nor an object")
     return "\n".join(texts)
 
 

@@ -9,6 +9,7 @@ TEXT = "text"
 CHAT = "chat"  # the one way to render a column of conversations: see `curate.tables.mapping.chat`
 # Names that need no quotes: a word of letters, digits and underscores.
 WORD = re.compile(r"[^\W\d]\w*")
+NULL = "NULL"  # as in id=NULL: rows have no such value, and get the one that rows without the column have
 QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*', re.DOTALL)
 
 
@@ -63,7 +64,7 @@ def quoted_name(written: str) -> str | None:
 def plain_name(written: str) -> str | None:
     """Return the column that the user wrote, if it can be nothing but the name of a column: quoted, or a word."""
     quoted = quoted_name(written)
-    return quoted if quoted is not None else written if WORD.fullmatch(written) else None
+    return quoted if quoted is not None else written if _is_name(written) else None
 
 
 def spelled(written: str) -> str:
@@ -71,7 +72,12 @@ def spelled(written: str) -> str:
     quoted = quoted_name(written)
     if quoted is None:
         return written.strip()
-    return quoted if WORD.fullmatch(quoted) else '"' + quoted.replace('"', '""') + '"'
+    return quoted if _is_name(quoted) else '"' + quoted.replace('"', '""') + '"'
+
+
+def _is_name(word: str) -> bool:
+    """Return whether a text without quotes can be nothing but the name of a column. NULL is the value that is none."""
+    return WORD.fullmatch(word) is not None and word.upper() != NULL
 
 
 def with_text(mapping: ColumnMapping, text_column: str) -> ColumnMapping:

@@ -182,7 +182,7 @@ class FileColumns:
             ) from None
 
     def _joined(self, batch: pa.RecordBatch, origin: Joined) -> pa.Array:
-        # Arrow 26 loses the rows of which all texts are null.
+        # Arrow 26 loses the rows whose texts are all null.
         texts = _frame({name: batch.column(name) for name in origin.columns}, batch.num_rows).select(
             pl.all().cast(pl.String)
         )
@@ -236,7 +236,7 @@ def bound(mapping: ColumnMapping, columns: Mapping[str, pa.DataType], path: Path
 # The files of a job are all read with one mapping, and small files are many.
 @lru_cache(maxsize=16)
 def certain_columns(mapping: ColumnMapping) -> tuple[str, ...]:
-    """Return the columns of files that a mapping names for sure: those that can be no expression."""
+    """Return the columns of files that a mapping names for sure: those that cannot be expressions."""
     names = [plain_name(written) for written in _written(mapping).values()]
     text = (TEXT,) if mapping.render and TEXT not in mapping.written else ()
     return tuple(dict.fromkeys((*(name for name in names if name is not None), *mapping.join, *text)))
@@ -246,7 +246,7 @@ def certain_columns(mapping: ColumnMapping) -> tuple[str, ...]:
 def paths_read(mapping: ColumnMapping, columns: tuple[str, ...] = ()) -> tuple[sql.Path, ...]:
     """Return the columns and fields that the expressions of a mapping read, if no column has their whole text as name.
 
-    ``columns`` are those that a file has. What is no expression is left out; `bound` says so.
+    ``columns`` are those that a file has. A text that is not an expression is left out; `bound` reports it.
     """
     paths: dict[sql.Path, None] = {}
     for written in _written(mapping).values():

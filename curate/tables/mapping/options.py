@@ -13,7 +13,7 @@ PREFIXES = ("emb.", "probs.", "logits.")
 # Columns that may be an SQL expression: they hold one value that is small, or a text. Vectors and predictions are
 # columns of their own.
 COMPUTED = (TEXT, "id", "source", "tokens", "label")
-# Shells take the quotes away from text="Raw Content". Words alone are no expression whose value is a text.
+# Shells take the quotes away from text="Raw Content". Words alone are never an expression with a text as its value.
 SPACED = re.compile(r"[\w ]+")
 EXAMPLE = """--columns 'text="Raw Content",id=DocID,source=meta.domain'"""
 OPENING, CLOSING = "([{", ")]}"
@@ -69,7 +69,7 @@ def _targets(columns: str | Mapping[str, str]) -> dict[str, str]:
     for name, written in pairs:
         if not (name in NAMED or any(name.startswith(prefix) and name != prefix for prefix in PREFIXES)):
             choices = ", ".join((*NAMED, *(f"{prefix}NAME" for prefix in PREFIXES)))
-            raise SchemaError(f"--columns: {name!r} is no column that jobs read. They read {choices}: {EXAMPLE}")
+            raise SchemaError(f"--columns: {name!r} is not a column that jobs read. They read {choices}: {EXAMPLE}")
         if name in targets:
             raise SchemaError(f"--columns names {name} twice: {name}={targets[name]} and {name}={written}. Keep one")
         if not written.strip() or quoted_name(written) == "":

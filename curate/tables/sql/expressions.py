@@ -44,6 +44,13 @@ class WrittenSql:
 
     def no_column(self, name: str, columns: Collection[str], more: str = "") -> SchemaError:
         """Return the error for a column that does not exist, with the nearest name. ``more`` ends the message."""
+        # SQL takes what stands in double quotes for the name of a column. Users often mean a text.
+        if f'"{name}"' in self.text:
+            text = "'" + name.replace("'", "''") + "'"
+            return SchemaError(
+                f"{self.where} names {name!r}, which is no column. Write a text in single quotes: {text}. There are "
+                f"{first_few(columns, near=name)}{more}"
+            )
         # What stands before a dot may be the misspelled name of a column of structs.
         guess = nearest(name, tuple(columns)) or nearest(name.partition(".")[0], tuple(columns)) or "."
         return SchemaError(

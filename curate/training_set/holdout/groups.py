@@ -7,6 +7,7 @@ link takes about 125 bytes while groups are formed.
 """
 
 from dataclasses import dataclass
+from math import ceil, floor, log10
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,19 @@ def chosen(sizes: np.ndarray, share: float) -> np.ndarray:
             tokens += size
     if not tokens:
         smallest = int(sizes[sizes > 0].min()) if total else 0
-        least = f"--holdout {smallest / total:.2g} or more" if total else "another --holdout"
+        if smallest == total:
+            raise SchemaError(
+                f"--holdout {share:g}: all rows, of {total} tokens, are one group, which is not split. Leave --holdout "
+                "out, or name a column with smaller groups by --holdout-by"
+            )
         raise SchemaError(
             f"--holdout {share:g} of {total} tokens are {most:.4g}, and the smallest group of rows has {smallest}. Use "
-            f"{least}, or a column with smaller groups"
+            f"--holdout {_rounded_up(smallest / total)} or more, or a column with smaller groups"
         )
     return mask
+
+
+def _rounded_up(share: float) -> str:
+    """Return a share between 0 and 1 with two digits, rounded up, so that the number in a message is enough."""
+    digits = 1 - floor(log10(share))
+    return f"{ceil(share * 10**digits) / 10**digits:g}"

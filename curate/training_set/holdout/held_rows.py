@@ -16,9 +16,10 @@ from curate.errors import Interrupted
 from curate.storage.files import replacing
 from curate.tables import batches
 from curate.training_set import shuffle
+from curate.training_set.columns import NO_COLUMNS, TRAINING, InputSchema
+from curate.training_set.data_files import DataFile
 from curate.training_set.ordering import pieces
 from curate.training_set.ordering.cells import INDEX, index_path
-from curate.training_set.row_index import DataFile
 
 SPLIT = "holdout"  # the name of the split, and of its folder in the training set
 FOLDER = f"{SPLIT}/data"
@@ -26,12 +27,16 @@ FOLDER = f"{SPLIT}/data"
 
 @dataclass(frozen=True)
 class CollectTask:
-    """A data file whose held-out rows are to be collected. ``pools`` are the names of all pools by their number."""
+    """A data file whose held-out rows are to be collected. ``pools`` are the names of all pools by their number.
+
+    ``columns`` are those of which texts are made.
+    """
 
     file: DataFile
     folder: Path
     pools: tuple[str, ...]
     tag: str
+    columns: InputSchema = NO_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,8 @@ def collect(task: CollectTask) -> int:
     names = pl.Series(task.pools, dtype=pl.String).gather(records["key"].astype(np.int64))
     table = pl.DataFrame({"row": records["row"], "tokens": records["tokens"], "pool": names})
     with replacing(collected_path(task.folder, task.file.number)) as temporary:
-        schema = pl.DataFrame(schema=shuffle.TRAINING).to_arrow(compat_level=shuffle.ARROW).schema
+        columns = {**TRAINING, **task.columns.polars}
+        schema = pl.DataFrame(schema=columns).to_arrow(compat_level=shuffle.ARROW).schema
         options = pa.ipc.IpcWriteOptions(compression="zstd")
         with pa.ipc.new_file(temporary, schema, options=options) as writer:
             for frame in _rows(task, table) if table.height else ():
@@ -69,13 +75,13 @@ def collect(task: CollectTask) -> int:
 
 def _rows(task: CollectTask, held: pl.DataFrame) -> Iterator[pl.DataFrame]:
     start = 0
-    for batch in shuffle.texts(task.file, task.tag):
+    for batch in shuffle.texts(task.file, task.tag, task.columns):
         end = start + batch.height
         first, last = held["row"].search_sorted(np.array([start, end])).to_list()
         part = held[first:last]
         if part.height:
             frame = batch[part["row"] - start].with_columns(part["tokens"], part["pool"], epoch=pl.lit(0, pl.Int32))
-            yield frame.select(*shuffle.TRAINING)
+            yield frame.select(*TRAINING, *task.columns.names)
         start = end
 
 

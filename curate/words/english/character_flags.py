@@ -1,10 +1,11 @@
-"""Tell what spaCy's rules for English call a letter, a quote, a symbol or a mark, for every character of Unicode.
+"""Give the class of each character of Unicode in spaCy's rules for English: letter, quote, symbol, mark and so on.
 
 In: code points. Out: one bit a property, from a table that is made once.
 
-The classes are those of ``spacy/lang/char_classes.py`` (MIT licence, copyright ExplosionAI) as of version 3.8: its
-blocks of letters, and the symbols that Unicode 11 had. Marks that are no words are those of datatrove 0.10 (Apache
-licence 2.0).
+The classes are those of ``spacy/lang/char_classes.py`` as of version 3.8: its blocks of letters, and the symbols that
+Unicode 11 had. spaCy has the MIT licence (`LICENSE-spaCy.txt`), Copyright (C) 2016-2024 ExplosionAI GmbH, 2016 spaCy
+GmbH, 2015 Matthew Honnibal. The marks that do not count as words are those of datatrove 0.10, which has the Apache
+licence 2.0, as this project does.
 """
 
 import re
@@ -58,7 +59,7 @@ ABEB FE52 FE56-FE57 FF01 FF0E FF1F FF61 10A56-10A57 10F55-10F59 10F86-10F89 1104
 16B44 16E98 1BC9F 1DA88"""
 # Of these, spaCy's sentencizer does not know the Samaritan and Khmer ones and those that Unicode added late.
 UNKNOWN_TO_SENTENCES = """61D-61E 837-83E 17D4-17DA 1B7D-1B7E 2E53-2E54 10F55-10F89 11944-11946 11EF7-11F44 16E98"""
-# Marks of which a word must have more than these to count as one; datatrove adds TERMINALS and control characters.
+# A word that consists of these marks alone does not count; datatrove adds TERMINALS and control characters.
 MARKS = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~«´»–—’“”„…∶━►、。〈〉《》「」【】！％（），．１：；？～"
 CONTROLS = "0-8 B-1F 7F-9F"
 

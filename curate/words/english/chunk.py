@@ -1,10 +1,14 @@
-"""Split one run of visible characters into words, by spaCy's rules for English: the definition that `splitting` keeps.
+"""Split one run of visible characters into words, by spaCy's rules for English. `splitting` must give the same words.
 
 In: a run of visible characters. Out: its words, in order; joined they are the run.
 
 First, marks are taken off at both ends, until what is left is a special case or nothing more comes off. The rest is one
 word if it is a web address, and is cut at hyphens, slashes and the like if not. spaCy then looks once more for special
 cases among neighbouring words; that step crosses spaces, and is in `splitting`.
+
+The rules follow ``spacy/lang/punctuation.py`` and the patterns for addresses of ``spacy/lang/tokenizer_exceptions.py``
+as of version 3.8. spaCy has the MIT licence (`LICENSE-spaCy.txt`), Copyright (C) 2016-2024 ExplosionAI GmbH, 2016 spaCy
+GmbH, 2015 Matthew Honnibal.
 """
 
 import re

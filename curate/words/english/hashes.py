@@ -13,7 +13,8 @@ import numpy as np
 
 from curate.words.ngrams import MIX, powers
 
-FILTER_BITS = 16  # a table of so many bits rules out nearly all hashes that are not in a set of some thousand
+# A table of 2^16 cells, by the upper bits of a hash, rules out nearly all hashes that are not in a set of thousands.
+FILTER_BITS = 16
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import polars as pl
 
 from curate.words import ngrams
 from curate.words.english.character_flags import TERMINALS, UNKNOWN_TO_SENTENCES, points, punctuation
-from curate.words.english.splitting import LONG, Words, parts, split
+from curate.words.english.splitting import Words, split
 
 SKIPPED, ENDING, OTHER = range(3)
 
@@ -22,8 +22,8 @@ def sentence_counts(texts: pl.Series) -> np.ndarray:
     """Return the number of sentences of each text, (n,) int64, 1 or more."""
     counts = [np.zeros(0, np.int64)]
     for piece in ngrams.pieces(texts):
-        if len(piece) == 1 and len(piece[0]) > LONG:
-            kinds = np.concatenate([_part_kinds(part) for part in parts(piece[0])])
+        if len(piece) == 1 and len(piece[0]) > ngrams.LONG:
+            kinds = np.concatenate([_part_kinds(part) for part in ngrams.long_text_parts(piece[0])])
             owners = np.zeros(len(kinds), np.int64)
         else:
             kinds, owners = _kinds(split(piece), len(piece))

@@ -2,8 +2,9 @@
 
 In: nothing. Out: a dictionary from each form to its words, such as ``"don't": ("do", "n't")``.
 
-The list follows ``tokenizer_exceptions.py`` in ``spacy/lang`` and in ``spacy/lang/en`` (MIT licence, copyright
-ExplosionAI) as of version 3.8. A test compares a hash of all 1,347 forms.
+The list follows ``tokenizer_exceptions.py`` in ``spacy/lang`` and in ``spacy/lang/en`` as of version 3.8. A test
+compares a hash of all 1,347 forms. spaCy has the MIT licence (`LICENSE-spaCy.txt`), Copyright (C) 2016-2024 ExplosionAI
+GmbH, 2016 spaCy GmbH, 2015 Matthew Honnibal.
 """
 
 from collections.abc import Iterator

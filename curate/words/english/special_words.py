@@ -67,7 +67,7 @@ def _matches(
 
 
 def _longest_first(spans: list[Span]) -> list[Span]:
-    """Return the spans whose first and last word lie in no longer one, and in no equally long one before it."""
+    """Return the spans, the longest first, without those whose first or last word lies in one that comes before."""
     taken: set[int] = set()
     chosen = []
     for span in sorted(spans, key=lambda span: (span[0] - span[1], span[0])):
@@ -79,7 +79,7 @@ def _longest_first(spans: list[Span]) -> list[Span]:
 
 
 def _chained(values: list[np.ndarray]) -> np.ndarray:
-    """Return one hash of several words, of which each is an array."""
+    """Return one hash (m,) for each sequence of words, from the hashes (m,) of first words, second words and so on."""
     result = values[0]
     for value in values[1:]:
         result = result * BASE + value

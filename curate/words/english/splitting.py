@@ -6,15 +6,12 @@ A word begins where a run of visible characters begins, and where a rule of `chu
 characters are applied to all runs at once. A run with a longer mark, such as an ellipsis or "US$", is split by `chunk`.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import polars as pl
 
-from curate.words import ngrams
 from curate.words.english import chunk
 from curate.words.english.character_flags import (
     AFFIX,
@@ -38,8 +35,6 @@ from curate.words.english.special_cases import special_cases
 from curate.words.english.special_words import join_special_words
 
 PERIOD, COMMA, ELLIPSIS, PLUS, MINUS, DOLLAR, DEGREE = map(ord, ".,…+-$°")
-LONG = ngrams.PIECE  # characters of a part of a long text
-GAP = re.compile(r"\s")
 LONGEST_UNIT = 5  # characters of a unit such as "kg" after a number
 
 
@@ -58,19 +53,6 @@ class Words:
     ends: np.ndarray
     offsets: np.ndarray
     limits: np.ndarray
-
-
-def parts(text: str) -> Iterator[str]:
-    """Yield a long text in parts of about ``LONG`` characters, which end where a line ends, or else at a space."""
-    start = 0
-    while len(text) - start > LONG:
-        stop = text.rfind("\n", start + 1, start + LONG)
-        if stop < 0:
-            gap = GAP.search(text, start + LONG)
-            stop = gap.start() if gap else len(text)
-        yield text[start:stop]
-        start = stop
-    yield text[start:]
 
 
 def split(texts: pl.Series) -> Words:

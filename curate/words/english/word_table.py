@@ -12,14 +12,14 @@ import polars as pl
 
 from curate.words import ngrams
 from curate.words.english.character_flags import ALPHABETIC, NOT_MARK
-from curate.words.english.splitting import LONG, Words, parts, split
+from curate.words.english.splitting import Words, split
 
 
 @dataclass(frozen=True)
 class WordTable:
     """The w words of n texts; text i has the words from ``offsets[i]`` up to ``offsets[i + 1]``.
 
-    ``hashes`` (w,) uint64 are those of `hashes`, so that hashes of joined words follow from them. ``sizes`` (w,) int64
+    ``hashes`` (w,) uint64 are those of `hashes`, so that hashes of joined words follow from them. ``sizes`` (w,) int32
     are lengths in characters. ``alphabetic`` (w,) bool marks words with a letter, and ``visible`` (w,) bool those with
     a character that is no mark.
     """
@@ -42,6 +42,8 @@ class WordTable:
 
     def of_texts(self, chosen: np.ndarray) -> "WordTable":
         """Return the table of the texts that ``chosen`` (n,) bool marks."""
+        if chosen.all():
+            return self
         keep = np.repeat(chosen, self.counts)
         offsets = np.concatenate(([0], np.cumsum(self.counts[chosen])))
         return WordTable(self.hashes[keep], self.sizes[keep], self.alphabetic[keep], self.visible[keep], offsets)
@@ -57,8 +59,8 @@ def word_table(texts: pl.Series) -> WordTable:
     """Return the words of a column of texts without nulls."""
     tables = []
     for piece in ngrams.pieces(texts):
-        if len(piece) == 1 and len(piece[0]) > LONG:
-            of_parts = [_table(split(pl.Series([part]))) for part in parts(piece[0])]
+        if len(piece) == 1 and len(piece[0]) > ngrams.LONG:
+            of_parts = [_table(split(pl.Series([part]))) for part in ngrams.long_text_parts(piece[0])]
             tables.append(_joined(of_parts, np.array([0, sum(len(table.hashes) for table in of_parts)])))
         else:
             tables.append(_table(split(piece)))
@@ -75,7 +77,7 @@ def _table(words: Words) -> WordTable:
     starts, ends = words.starts, words.ends
     return WordTable(
         hashes=words.hasher.hashes(starts, ends),
-        sizes=ends - starts,
+        sizes=(ends - starts).astype(np.int32),
         alphabetic=alphabetic[ends] > alphabetic[starts],
         visible=visible[ends] > visible[starts],
         offsets=words.offsets,
@@ -87,7 +89,7 @@ def _joined(tables: list[WordTable], offsets: np.ndarray) -> WordTable:
     if len(tables) == 1:
         table = tables[0]
         return WordTable(table.hashes, table.sizes, table.alphabetic, table.visible, offsets)
-    empty = WordTable(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool), offsets)
+    empty = WordTable(np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, bool), offsets)
     tables = tables or [empty]
     return WordTable(
         hashes=np.concatenate([table.hashes for table in tables]),

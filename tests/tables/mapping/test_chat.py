@@ -48,7 +48,7 @@ def test_every_spelling_gives_the_text_of_the_template(value, text):
         ("hello", "text that is not JSON"),
         (3, "must be a conversation"),
         ({"text": "a"}, "must be a conversation"),
-        (["a"], "message 1 is no object"),
+        (["a"], "message 1 is not an object"),
         ([{"role": "user", "content": "a"}, {"content": "b"}], "message 2 has no role"),
         ([{"role": 3, "content": "b"}], "message 1 has no role"),
         ([{"role": "user", "content": 3}], "content of message 1"),

@@ -51,8 +51,8 @@ def test_the_record_gives_the_mapping_back():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("txt=a",), "'txt' is no column that jobs read"),
-        (("emb.=a",), "'emb.' is no column that jobs read"),
+        (("txt=a",), "'txt' is not a column that jobs read"),
+        (("emb.=a",), "'emb.' is not a column that jobs read"),
         (("id=a,id=b",), "names id twice: id=a and id=b"),
         (("id",), "'id' is not NAME=COLUMN"),
         (("id=",), "id= names no column"),

@@ -47,8 +47,8 @@ def read(scores: Path, merging: Callable[[np.ndarray], np.ndarray]) -> LinkedRow
         links = [_merging(table, merging) for table in near_duplicates.stored_links(scores)]
     except SchemaError as error:
         raise SchemaError(
-            f"{error}, or prune twice: with a lower bound on score.duplicates beside other requirements, groups of "
-            "duplicates are formed again from their links"
+            f"{error}, or prune twice, first by the other requirements. A lower bound on score.duplicates beside them "
+            "forms the groups of duplicates again from these links"
         ) from None
     first, second, similarity, equal = (np.concatenate(column) for column in zip(*links, strict=True))
     ids, position = np.unique(np.concatenate([first, second]), return_inverse=True)
