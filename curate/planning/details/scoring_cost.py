@@ -41,7 +41,7 @@ class ScoringCost:
         """Refuse a cost that is no cost."""
         if not (isfinite(self.relative) and self.relative >= 0):
             raise SchemaError(
-                f"--score-cost {self.relative:g} must be a number from 0 on: the compute of scoring a token over that of "
+                f"--score-cost {self.relative:g} must be 0 or more: the compute of scoring a token over that of "
                 "training on it once, such as 0.05"
             )
         if not (isfinite(self.tokens) and self.tokens > 0):
