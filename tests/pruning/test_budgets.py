@@ -15,7 +15,7 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning import rule_options, rules
 from curate.pruning.columns import first_reading
-from curate.pruning.columns.row_table import VALUE_SEED
+from curate.pruning.columns.row_table import MISSING_SEED, RANGE_STEP, VALUE_SEED
 from curate.pruning.eligible import CODES, Eligible
 from curate.pruning.ranking import external_sort
 from curate.pruning.rule_options import RuleOptions
@@ -106,11 +106,12 @@ def by_brute_force(frame, rule, column, options):
     def hashes(value):
         if isinstance(value, tuple):  # a row without a value
             i = int(value[1])
-            return (int(batches.keys([frame["id"][i]], VALUE_SEED)[0]) + place(i)) % 2**64
+            return (int(batches.keys([frame["id"][i]], MISSING_SEED)[0]) + place(i)) % 2**64
         return int(batches.keys([value], VALUE_SEED)[0])
 
     def place(i):
-        return i - max(part.start for part in column.ranges if part.start <= i)
+        part = max((part for part in column.ranges if part.start <= i), key=lambda part: (part.start, part.number))
+        return i - part.start + part.number * RANGE_STEP
 
     whole = Scores(score, key, np.array(group), frame["tokens"].to_numpy(), tuple(names), complexity, values)
     result = decide(whole, rule, options.caps, hashes)

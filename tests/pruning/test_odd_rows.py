@@ -186,3 +186,16 @@ def test_a_column_that_may_have_changed_is_a_warning(tmp_path, cli):
         assert "warning" not in cli(*prune, "--require", condition).err
     frame.with_columns(text=pl.lit("other")).write_parquet(path)
     assert "changed since they were scored" in one_line(cli(*prune, "--require", "q > 1"))
+
+
+def test_each_row_without_a_value_is_a_value_of_its_own(tmp_path, cli):
+    """Also if its id is a value of the column, and if another file has a row with this id in this place."""
+    ids, labels = ["0", "1", "2", "3"] * 2, [None, "0", "0", "1"] * 2
+    frame = pl.DataFrame({"id": ids, "source": ["a"] * 8, "tokens": [1] * 8, "label": labels})
+    scores = score_folder(tmp_path / "scores", frame, cuts=(4,))
+    for cap in ("label=1", "label=1tokens"):
+        done = cli("prune", scores, "--cap", cap, "--out", tmp_path / "kept")
+        assert done.code == 0, done.err
+        decided = pl.concat([pl.read_parquet(tmp_path / "kept" / f"{name}.parquet.keep.parquet") for name in "ab"])
+        kept = frame.with_columns(decided["keep"]).filter("keep")
+        assert dict(kept.group_by("label").len().iter_rows()) == {None: 2, "0": 1, "1": 1}

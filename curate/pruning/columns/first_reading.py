@@ -16,7 +16,15 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning import balance, exact_sums
 from curate.pruning.columns import score_column
-from curate.pruning.columns.row_table import VALUE, VALUE_SEED, RowTable, RowWriter, row_type
+from curate.pruning.columns.row_table import (
+    MISSING_SEED,
+    RANGE_STEP,
+    VALUE,
+    VALUE_SEED,
+    RowTable,
+    RowWriter,
+    row_type,
+)
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.eligible import ELIGIBLE, Eligible
 from curate.pruning.exact_sums import Moments
@@ -83,7 +91,7 @@ class _FirstReading:
             rows["key"] = tables.keys(frame["id"], self.seed)
             rows["group"] = score_column.group_numbers(score_column.group_names(frame, self.grouping), totals.groups)
             for number, name in enumerate(self.capped):
-                rows[f"{VALUE}{number}"] = _hashes(frame, name, start)
+                rows[f"{VALUE}{number}"] = _hashes(frame, name, start, part.number)
             totals.rows.append(rows)
         return totals
 
@@ -167,18 +175,18 @@ def look(
     )
 
 
-def _hashes(frame: pl.DataFrame, name: str, end: int) -> np.ndarray:
+def _hashes(frame: pl.DataFrame, name: str, end: int, number: int) -> np.ndarray:
     """Return a hash (n,) uint64 of the value of each row; rows without a value all have different ones.
 
-    ``end`` is the number of rows of the range up to and with this frame.
+    ``end`` is the number of rows of the range up to and with this frame, and ``number`` that of the range.
     """
     column = frame[name]
     hashes = tables.keys(column.cast(pl.String).fill_null(""), VALUE_SEED)
     if column.null_count():
         missing = column.is_null().to_numpy()
-        # The id and the place in the range tell rows apart, even if two rows have the same id.
-        places = np.arange(end - frame.height, end, dtype=np.uint64)
-        hashes[missing] = (tables.keys(frame["id"], VALUE_SEED) + places)[missing]
+        # The id, the range and the place in it tell rows apart, even if two rows have the same id.
+        places = np.arange(end - frame.height, end, dtype=np.uint64) + np.uint64(number * RANGE_STEP % 2**64)
+        hashes[missing] = (tables.keys(frame["id"], MISSING_SEED) + places)[missing]
     return hashes
 
 
