@@ -94,7 +94,7 @@ def expected(frame, edges, conditions, options, rule):
         group,
         part["tokens"].to_numpy(),
         tuple(names),
-        values=tuple(part[cap.column].cast(pl.String).to_list() for cap in options.caps),
+        values=tuple(part[cap.column].cast(pl.String).str.strip_suffix(".0").to_list() for cap in options.caps),
     )
     # What caps leave does not depend on the balance.
     plain = prune_in_memory.decide(whole, replace(rule, balance=Balance()), options.caps, value_hash)

@@ -89,6 +89,11 @@ def decided(tmp_path, scores, options, eligible=None, chunk=1 << 18):
     return rule, column, [decision.reasons[verdict] for verdict in verdicts]
 
 
+def written(column):
+    """Return the values of a column as they are told apart: 1.0 is 1, and -0.0 is 0."""
+    return column.cast(pl.String).str.strip_suffix(".0").str.replace("^-0$", "0").to_list()
+
+
 def by_brute_force(frame, rule, column, options):
     """Return the reasons of all rows by the oracle."""
     grouping = column.values.grouping
@@ -101,7 +106,7 @@ def by_brute_force(frame, rule, column, options):
     )
     key = batches.keys(frame["id"], options.seed)
     score = frame[options.by].to_numpy() if options.by else np.zeros(frame.height)
-    values = tuple(frame[cap.column].cast(pl.String).to_list() for cap in options.caps)
+    values = tuple(written(frame[cap.column]) for cap in options.caps)
 
     def hashes(value):
         if isinstance(value, tuple):  # a row without a value

@@ -181,7 +181,12 @@ def _hashes(frame: pl.DataFrame, name: str, end: int, number: int) -> np.ndarray
     ``end`` is the number of rows of the range up to and with this frame, and ``number`` that of the range.
     """
     column = frame[name]
-    hashes = tables.keys(column.cast(pl.String).fill_null(""), VALUE_SEED)
+    if column.dtype.is_float():
+        # NaN is no value, and -0.0 is the value 0.0. NumPy adds 0.0, which Polars leaves out.
+        column = pl.Series(name, column.to_numpy() + 0.0, nan_to_null=True)
+    # A whole number is one value, whether a file holds it as an integer or, as pandas does beside nulls, as a float.
+    written = column.cast(pl.String).str.strip_suffix(".0") if column.dtype.is_float() else column.cast(pl.String)
+    hashes = tables.keys(written.fill_null(""), VALUE_SEED)
     if column.null_count():
         missing = column.is_null().to_numpy()
         # The id, the range and the place in it tell rows apart, even if two rows have the same id.
