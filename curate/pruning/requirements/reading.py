@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from curate.errors import SchemaError, first_few
+from curate.errors import SchemaError
 from curate.pruning.requirements import columns
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement, names_in, refusal, unknown_column
@@ -84,8 +84,8 @@ def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> R
     try:
         of_inputs = columns.of_inputs(scores, unknown)
     except SchemaError as error:
-        problem = f"names {unknown[0]!r}, which the score files do not have, and the inputs cannot be read"
-        raise refusal(text, problem, f"{error}. The score files have {first_few(present, near=unknown[0])}") from None
+        more = f". If it is a column of the inputs: they cannot be read ({error})"
+        raise unknown_column(text, unknown[0], present, more) from None
     every = tuple(dict.fromkeys((*present, *of_inputs)))
     names = names_in(text, every)
     if unknown := [name for name in names if name not in every]:
