@@ -88,7 +88,7 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
         elif missing[0].startswith(SCORER_PREFIXES):
             # Compared without the prefix, which makes all of them alike.
             kinds = {name.partition(".")[2]: name for name in present if name.startswith(SCORER_PREFIXES)}
-            near = [kinds[name] for name in get_close_matches(missing[0].partition(".")[2], kinds, n=1)]
+            near = [kinds[name] for name in get_close_matches(missing[0].partition(".")[2], list(kinds), n=1)]
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
             hint = f"Did you mean {near[0]}? If not: {hint[0].lower()}{hint[1:]}" if near else hint
         elif (score := f"score.{missing[0]}") in present:
