@@ -77,6 +77,7 @@ class RowFate:
     """One row: where it is, its scores, the requirements, the ranked decision, near copies, and the reason.
 
     ``row`` is its number in the score file of ``file``, from 0. ``reason`` is empty where nothing was decided.
+    ``rows_with_id`` is how many rows have its id.
     """
 
     id: str
@@ -89,6 +90,7 @@ class RowFate:
     requirements: tuple[RequirementResult, ...]
     ranked: RankedScore | None
     copies: tuple[NearCopy, ...]
+    rows_with_id: int = 1
 
     @property
     def kept(self) -> bool | None:
@@ -99,7 +101,9 @@ class RowFate:
         """Return the lines that people read: the fate first, then what led to it."""
         fate = {True: self.reason, False: f"removed: {self.reason}", None: "not decided: the rows were not pruned yet"}
         lines = [f"{self.id}: {fate[self.kept]}"]
-        lines.append(f"  row {self.row} of {self.file}, source {self.source}, {amount(self.tokens, 'token')}")
+        repeated = f", one of {self.rows_with_id:,} rows with this id" if self.rows_with_id > 1 else ""
+        tokens = amount(self.tokens, "token")
+        lines.append(f"  row {self.row} of {self.file}, source {self.source}, {tokens}{repeated}")
         lines += [f"  {met}" for met in self.requirements]
         lines += [f"  {self.ranked}"] if self.ranked is not None else []
         lines += [f"  {score}" for score in self.scores]

@@ -17,52 +17,62 @@ from curate.tables import batches, scored
 from curate.tables.row_ranges import RowRange
 from curate.tables.shards import Shard
 
+SHOWN_ROWS = 20  # of one id: ids may repeat, by mistake in every row
 SHOWN_IDS = 3  # of a file, in the message about an id that no row has
 
 
 @dataclass(frozen=True)
 class RowPlace:
-    """The place of a row: its score file, and its number there, from 0."""
+    """The place of a row: its score file, and its number there, from 0.
+
+    ``rows_with_id`` is how many rows have its id.
+    """
 
     id: str
     shard: Shard
     row: int
+    rows_with_id: int = 1
 
 
 def row_places(ids: Sequence[str], shards: Sequence[Shard], engine: Engine) -> tuple[RowPlace, ...]:
-    """Return the places of rows in the order of ``ids``. Of rows with one id, the first is taken.
+    """Return the places of rows in the order of ``ids``; of rows with one id, the first `SHOWN_ROWS`.
 
     Raises:
         SchemaError: if no row has one of the ids.
     """
-    places: dict[str, RowPlace] = {}
     wanted = partial(_places_in_file, tuple(ids))
     files = list(enumerate(shards))
-    file_of: dict[str, int] = {}
-    for number, rows in counted(engine.run(wanted, files), "score files searched", len(files)):
-        for name, row in rows:
-            # Files end in any order, so the first file is the one with the smallest number.
-            if name not in file_of or number < file_of[name]:
-                file_of[name], places[name] = number, RowPlace(name, shards[number], row)
-    if missing := [name for name in ids if name not in places]:
+    counts = dict.fromkeys(ids, 0)
+    rows_of: dict[str, list[tuple[int, int]]] = {name: [] for name in ids}
+    for number, rows_by_id in counted(engine.run(wanted, files), "score files searched", len(files)):
+        for name, (count, rows) in rows_by_id.items():
+            counts[name] += count
+            rows_of[name] += [(number, row) for row in rows]
+    if missing := [name for name in ids if not counts[name]]:
         example = next(iter(scored.light_batches(RowRange(shards[0]), (), ("id",))), pl.DataFrame({"id": [""]}))
         raise SchemaError(
             f"no row has the id {missing[0]!r}. The first ids of {shards[0].path} are "
             f"{first_few(example['id'].head(SHOWN_IDS).to_list())}. Look for the id in a *.scores.parquet file"
         )
-    return tuple(places[name] for name in ids)
+    # Files end in any order.
+    return tuple(
+        RowPlace(name, shards[number], row, counts[name])
+        for name in ids
+        for number, row in sorted(rows_of[name])[:SHOWN_ROWS]
+    )
 
 
-def _places_in_file(ids: Sequence[str], file: tuple[int, Shard]) -> tuple[int, list[tuple[str, int]]]:
-    """Return the number of a file, and the ids that it has with the first row of each."""
+def _places_in_file(ids: Sequence[str], file: tuple[int, Shard]) -> tuple[int, dict[str, tuple[int, list[int]]]]:
+    """Return the number of a file, and the ids that it has with how many rows have each, and the first of these."""
     number, shard = file
-    rows: dict[str, int] = {}
+    rows: dict[str, tuple[int, list[int]]] = {}
     position = 0
     for batch in scored.light_batches(RowRange(shard), (), ("id",)):
         for row in np.flatnonzero(batch["id"].is_in(ids).to_numpy()).tolist():
-            rows.setdefault(str(batch["id"][row]), position + row)
+            count, first = rows.get(name := str(batch["id"][row]), (0, []))
+            rows[name] = count + 1, first + [position + row] * (count < SHOWN_ROWS)
         position += batch.height
-    return number, list(rows.items())
+    return number, rows
 
 
 def row_at(place: RowPlace, shard: Shard, columns: Sequence[str]) -> pl.DataFrame:

@@ -100,6 +100,7 @@ def why(
                     requirements=met,
                     ranked=ranked,
                     copies=copies.get(place.id, ()),
+                    rows_with_id=place.rows_with_id,
                 )
             )
     return Fates(tuple(fates))

@@ -86,7 +86,9 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
         if missing[0].startswith(MODEL_PREFIXES):
             hint = "Add it, or leave out the scorer that reads it"
         elif missing[0].startswith(SCORER_PREFIXES):
-            near = get_close_matches(missing[0], [name for name in present if name.startswith(SCORER_PREFIXES)], n=1)
+            # Compared without the prefix, which makes all of them alike.
+            kinds = {name.partition(".")[2]: name for name in present if name.startswith(SCORER_PREFIXES)}
+            near = [kinds[name] for name in get_close_matches(missing[0].partition(".")[2], list(kinds), n=1)]
             hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
             hint = f"Did you mean {near[0]}? If not: {hint[0].lower()}{hint[1:]}" if near else hint
         elif (score := f"score.{missing[0]}") in present:

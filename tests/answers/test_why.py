@@ -138,3 +138,21 @@ def test_the_command_prints_lines_and_json(pruned, cli):
     record = json.loads(cli("why", pruned / "kept", "short", "--json", "--workers", 2).out)
     assert record["rows"][0]["reason"] == "score.length > 20"
     assert record["rows"][0]["kept"] is False
+
+
+def test_rows_with_one_id_are_all_told(tmp_path, cli):
+    frame = pl.DataFrame({"id": ["a", "b"] * 15, "text": [f"word {i}" for i in range(30)]})
+    (tmp_path / "data").mkdir()
+    for i in range(2):
+        frame[15 * i : 15 * i + 15].write_parquet(tmp_path / "data" / f"{i}.parquet")
+    score(tmp_path / "data", ["length"], tmp_path / "scores")
+    prune(tmp_path / "scores", tmp_path / "kept", cap=["id=1"])
+    done = cli("why", tmp_path / "kept", "a", "b")
+    assert done.code == 0, done.err
+    assert done.out.count("a: kept") == done.out.count("b: kept") == 1
+    assert done.out.count("removed: cap: id=1") == 28
+    assert "row 0 of 0.parquet, source data, 2 tokens, one of 15 rows with this id" in done.out
+    score(pl.DataFrame({"id": ["x"] * 50, "text": ["t"] * 50}), ["length"], tmp_path / "same")
+    rows = json.loads(cli("why", tmp_path / "same", "x", "--json").out)["rows"]
+    assert [row["row"] for row in rows] == list(range(20))
+    assert {row["rows_with_id"] for row in rows} == {50}

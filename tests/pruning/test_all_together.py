@@ -14,7 +14,7 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning import rule_options
 from curate.pruning.balance import Balance
-from curate.pruning.columns.row_table import VALUE_SEED
+from curate.pruning.columns.row_table import FILE_STEP, MISSING_SEED, VALUE_SEED
 from curate.pruning.prune import prune
 from curate.pruning.rule_options import RuleOptions
 from curate.tables import batches, scored
@@ -78,14 +78,15 @@ def expected(frame, edges, conditions, options, rule):
     grouping = rule.balance.column
     names = list(dict.fromkeys(part[grouping])) if grouping else ["all"]
     group = np.array([names.index(name) for name in part[grouping]] if grouping else [0] * part.height)
-    # A row without a value is told from others by its id and its place in its file.
-    places = [i - max(edge for edge in edges if edge <= i) for i in remaining]
+    # A row without a value is told from others by its id, its file and its place in it.
+    file_of = [max(j for j, edge in enumerate(edges[:-1]) if edge <= i) for i in remaining]
+    places = [i - edges[j] + j * FILE_STEP for i, j in zip(remaining, file_of, strict=True)]
 
     def value_hash(value):
         if not isinstance(value, tuple):
             return int(batches.keys([value], VALUE_SEED)[0])
         i = int(value[1])
-        return (int(batches.keys([part["id"][i]], VALUE_SEED)[0]) + places[i]) % 2**64
+        return (int(batches.keys([part["id"][i]], MISSING_SEED)[0]) + places[i]) % 2**64
 
     whole = prune_in_memory.Scores(
         part[options.by].to_numpy() if options.by else np.zeros(part.height),
@@ -93,7 +94,7 @@ def expected(frame, edges, conditions, options, rule):
         group,
         part["tokens"].to_numpy(),
         tuple(names),
-        values=tuple(part[cap.column].cast(pl.String).to_list() for cap in options.caps),
+        values=tuple(part[cap.column].cast(pl.String).str.strip_suffix(".0").to_list() for cap in options.caps),
     )
     # What caps leave does not depend on the balance.
     plain = prune_in_memory.decide(whole, replace(rule, balance=Balance()), options.caps, value_hash)

@@ -15,7 +15,7 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning import rule_options, rules
 from curate.pruning.columns import first_reading
-from curate.pruning.columns.row_table import VALUE_SEED
+from curate.pruning.columns.row_table import FILE_STEP, MISSING_SEED, VALUE_SEED
 from curate.pruning.eligible import CODES, Eligible
 from curate.pruning.ranking import external_sort
 from curate.pruning.rule_options import RuleOptions
@@ -89,10 +89,9 @@ def decided(tmp_path, scores, options, eligible=None, chunk=1 << 18):
     return rule, column, [decision.reasons[verdict] for verdict in verdicts]
 
 
-def texts(column):
-    """Return the values of a column as text; whole numbers are written alike in all types of numbers."""
-    pairs = zip(column.to_list(), column.cast(pl.String).to_list(), strict=True)
-    return [str(int(value)) if isinstance(value, float) and value.is_integer() else text for value, text in pairs]
+def written(column):
+    """Return the values of a column as they are told apart: 1.0 is 1, and -0.0 is 0."""
+    return column.cast(pl.String).str.strip_suffix(".0").str.replace("^-0$", "0").to_list()
 
 
 def by_brute_force(frame, rule, column, options):
@@ -107,16 +106,17 @@ def by_brute_force(frame, rule, column, options):
     )
     key = batches.keys(frame["id"], options.seed)
     score = frame[options.by].to_numpy() if options.by else np.zeros(frame.height)
-    values = tuple(texts(frame[cap.column]) for cap in options.caps)
+    values = tuple(written(frame[cap.column]) for cap in options.caps)
 
     def hashes(value):
         if isinstance(value, tuple):  # a row without a value
             i = int(value[1])
-            return (int(batches.keys([frame["id"][i]], VALUE_SEED)[0]) + place(i)) % 2**64
+            return (int(batches.keys([frame["id"][i]], MISSING_SEED)[0]) + place(i)) % 2**64
         return int(batches.keys([value], VALUE_SEED)[0])
 
     def place(i):
-        return i - max(part.start for part in column.ranges if part.start <= i)
+        part = max((part for part in column.ranges if part.start <= i), key=lambda part: (part.start, part.number))
+        return i - part.start + part.number * FILE_STEP
 
     whole = Scores(score, key, np.array(group), frame["tokens"].to_numpy(), tuple(names), complexity, values)
     result = decide(whole, rule, options.caps, hashes)

@@ -9,7 +9,7 @@ from score_folders import score_folder
 
 from curate.pruning.requirements import missing
 from curate.scoring.score import score
-from curate.tables import sql
+from curate.tables import batches, sql
 
 NAN = float("nan")
 
@@ -188,3 +188,36 @@ def test_a_column_that_may_have_changed_is_a_warning(tmp_path, cli):
         assert "warning" not in cli(*prune, "--require", condition).err
     frame.with_columns(text=pl.lit("other")).write_parquet(path)
     assert "changed since they were scored" in one_line(cli(*prune, "--require", "q > 1"))
+
+
+def test_nan_is_no_value_and_zero_is_one(tmp_path, cli):
+    levels = [NAN, NAN, None, 0.0, -0.0, 0.5, 0.5]
+    frame = pl.DataFrame({"id": list("abcdefg"), "source": ["a"] * 7, "tokens": [1] * 7, "level": levels})
+    done = cli("prune", score_folder(tmp_path / "s", frame, ()), "--cap", "level=1", "--out", tmp_path / "kept")
+    assert done.code == 0, done.err
+    kept = frame.filter(pl.read_parquet(tmp_path / "kept" / "a.parquet.keep.parquet")["keep"])["level"]
+    assert (kept.fill_nan(None).null_count(), sorted(kept.fill_nan(None).drop_nulls().abs())) == (3, [0.0, 0.5])
+
+
+def test_integers_and_floats_of_two_files_are_one_value(tmp_path, cli):
+    """Pandas writes whole numbers as floats where some are missing."""
+    frame = pl.DataFrame({"id": list("abcd"), "source": ["a"] * 4, "tokens": [1] * 4, "level": [1, 2, 2, 3]})
+    scores = score_folder(tmp_path / "scores", frame, ())
+    floats = frame.with_columns(pl.col("level").cast(pl.Float64), id=pl.col("id") + "2")
+    batches.write(scores / "b.parquet.scores.parquet", [floats])
+    assert cli("prune", scores, "--cap", "level=1", "--out", tmp_path / "kept").code == 0
+    files = [tmp_path / "kept" / f"{name}.parquet.keep.parquet" for name in "ab"]
+    assert sum(pl.read_parquet(file)["keep"].sum() for file in files) == 3
+
+
+def test_each_row_without_a_value_is_a_value_of_its_own(tmp_path, cli):
+    """Also if its id is a value of the column, and if another file has a row with this id in this place."""
+    ids, labels = ["0", "1", "2", "3"] * 2, [None, "0", "0", "1"] * 2
+    frame = pl.DataFrame({"id": ids, "source": ["a"] * 8, "tokens": [1] * 8, "label": labels})
+    scores = score_folder(tmp_path / "scores", frame, cuts=(4,))
+    for cap in ("label=1", "label=1tokens"):
+        done = cli("prune", scores, "--cap", cap, "--out", tmp_path / "kept")
+        assert done.code == 0, done.err
+        decided = pl.concat([pl.read_parquet(tmp_path / "kept" / f"{name}.parquet.keep.parquet") for name in "ab"])
+        kept = frame.with_columns(decided["keep"]).filter("keep")
+        assert dict(kept.group_by("label").len().iter_rows()) == {None: 2, "0": 1, "1": 1}

@@ -19,7 +19,15 @@ from curate.pruning import balance
 from curate.pruning.budgets.capped_inputs import CappedInput
 from curate.pruning.columns import exact_sums, score_column
 from curate.pruning.columns.exact_sums import Moments
-from curate.pruning.columns.row_table import VALUE, VALUE_SEED, RowTable, RowWriter, row_type
+from curate.pruning.columns.row_table import (
+    FILE_STEP,
+    MISSING_SEED,
+    VALUE,
+    VALUE_SEED,
+    RowTable,
+    RowWriter,
+    row_type,
+)
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.eligible import ELIGIBLE, Eligible
 from curate.tables import batches as tables
@@ -51,10 +59,16 @@ class _RangeTotals:
 
 @dataclass(frozen=True)
 class _RangeToRead:
-    """A range of rows, with its input where capped columns are read from there."""
+    """A range of rows of the file with the number ``file``, with its input where capped columns are read from there."""
 
     part: ScoreFileRange
+    file: int
     beside: CappedInput | None = None
+
+    @property
+    def first_place(self) -> np.uint64:
+        """Return the place of the first row among all rows: numbers of rows that no two files share."""
+        return np.uint64((self.part.rows.first + self.file * FILE_STEP) % 2**64)
 
     def __str__(self) -> str:
         """Return the path of the file, and which rows of it."""
@@ -95,7 +109,7 @@ class _FirstReading:
             rows["key"] = tables.keys(frame["id"], self.seed)
             rows["group"] = score_column.group_numbers(score_column.group_names(frame, self.grouping), totals.groups)
             for number, name in enumerate(self.capped):
-                rows[f"{VALUE}{number}"] = _hashes(frame, name, numbers + np.uint64(part.rows.first))
+                rows[f"{VALUE}{number}"] = _hashes(frame, name, numbers + item.first_place)
             totals.rows.append(rows)
         return totals
 
@@ -156,7 +170,9 @@ def look(
     firsts: dict[str, tuple[int, int]] = {}
     rows_of_group: dict[str, int] = {}
     reading = _FirstReading(by, grouping, complexity, tuple(capped), eligible, seed)
-    tasks = [_RangeToRead(part, beside) for part, beside in zip_longest(ranges, capped_inputs)]
+    # A new file begins with each range that begins with the first row.
+    file_of = (np.cumsum([part.rows.first == 0 for part in ranges]) - 1).tolist()
+    tasks = [_RangeToRead(part, file, beside) for part, file, beside in zip_longest(ranges, file_of, capped_inputs)]
     with RowWriter(folder / "rows") as writer:
         for part in counted(engine.run(reading, tasks), "parts of score files read", len(ranges)):
             sizes = np.zeros(len(part.groups), np.int64)
@@ -200,17 +216,19 @@ def look(
     )
 
 
-def _hashes(frame: pl.DataFrame, name: str, numbers: np.ndarray) -> np.ndarray:
+def _hashes(frame: pl.DataFrame, name: str, places: np.ndarray) -> np.ndarray:
     """Return a hash (n,) uint64 of the value of each row; rows without a value all have different ones.
 
-    ``numbers`` (n,) uint64 are those of the rows in their file.
+    ``places`` (n,) uint64 tell rows apart that have the same id: they are made of the file and the place in it.
     """
     column = frame[name]
+    if column.dtype.is_float():
+        # NaN is no value, and -0.0 is the value 0.0. NumPy adds 0.0, which Polars leaves out.
+        column = pl.Series(name, column.to_numpy() + 0.0, nan_to_null=True)
     hashes = tables.keys(_as_text(column).fill_null(""), VALUE_SEED)
     if column.null_count():
         missing = column.is_null().to_numpy()
-        # The id and the number in the file tell rows apart, even if two rows have the same id.
-        hashes[missing] = (tables.keys(frame["id"], VALUE_SEED) + numbers)[missing]
+        hashes[missing] = (tables.keys(frame["id"], MISSING_SEED) + places)[missing]
     return hashes
 
 

@@ -73,7 +73,7 @@ def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> R
     try:
         of_inputs = columns.of_inputs(scores, [path[0] for path in unknown])
     except SchemaError as error:
-        more = f". Columns of the inputs cannot be used: {error}"
+        more = f". If it is a column of the inputs: they cannot be read ({error})"
         raise parsed.written.no_column(".".join(unknown[0]), present, more) from None
     every = tuple(dict.fromkeys((*present, *of_inputs)))
     parsed = expression(text, every)
