@@ -41,7 +41,7 @@ def chosen_groups(job: DrawingJob) -> tuple[GroupRule | None, Path | None]:
             job.progress("files with groups counted", done, len(tasks))
         mask = groups.chosen(sizes, job.holdout.share)
         with replacing(held) as temporary, temporary.open("wb") as handle:
-            np.save(handle, mask)
+            np.save(handle, mask, allow_pickle=False)
     return rule, held
 
 
