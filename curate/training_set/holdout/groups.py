@@ -116,7 +116,7 @@ def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
     # Rows are sorted, so the first row of a group has its smallest hash.
     _, smallest = np.unique(labels, return_index=True)
     with replacing(path) as temporary, temporary.open("wb") as handle:
-        np.save(handle, np.stack([rows, rows[smallest[labels]]]))
+        np.save(handle, np.stack([rows, rows[smallest[labels]]]), allow_pickle=False)
     return HoldoutLinks(path, settings.seed)
 
 
