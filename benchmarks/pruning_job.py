@@ -2,13 +2,17 @@
 
     python benchmarks/pruning_job.py --peers PYTHON                # 100 MB, about ten minutes for the peer
     python benchmarks/pruning_job.py --peers PYTHON --mb 10        # a part, within minutes
+    python benchmarks/pruning_job.py --peers PYTHON --job filters  # with the three filters of web text
     python benchmarks/pruning_job.py --memory 60,1000              # peak memory at two sizes
     python benchmarks/pruning_job.py --rows 1000000                # what requirements and cuts add to a prune
 
-``--peers`` is a Python that has datatrove. Both programs read the same JSON lines, apply the Gopher, C4 and FineWeb
-filters, remove near duplicates by MinHash with 14 bands of 8 rows of 5-grams, and write the rows that are kept. The
-peer runs its filters first and MinHash on what they keep. curate scores every row with all scorers, so that the rows
-can be pruned again in another way. CPU seconds are of all processes, with one worker and one numerical thread.
+``--peers`` is a Python that has datatrove. Both programs read the same JSON lines, apply the same filters, remove near
+duplicates by MinHash with 14 bands of 8 rows of 5-grams, and write the rows that are kept. The job ``command`` removes
+texts with too many repetitions, and near duplicates; curate then also ranks the rows by likeness to a target, to a
+budget of tokens with a cap for each source, which the peer cannot do. The job ``filters`` applies the Gopher, C4 and
+FineWeb filters. The peer runs its filters first, and MinHash on what they keep. curate scores every row with all
+scorers, so that the rows can be pruned again in another way. CPU seconds are of all processes, with one worker and one
+numerical thread.
 """
 
 import argparse
@@ -17,6 +21,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import polars as pl
@@ -24,9 +30,35 @@ from engine_rows import corpus, jobs
 from engine_rows.jobs import ONE_THREAD, Cost, environment_of
 
 MB = 1_000_000
-FILTERS = ("gopher", "c4", "fineweb", "duplicates")
-REQUIRED = ("score.gopher >= 1", "score.c4 >= 1", "score.fineweb >= 1", "score.duplicates >= 0.25")
 FILE_ROWS = 2_000
+TARGET_ROWS = 200  # of the data, that stand for texts like which the job wants more
+UNIQUE = "score.duplicates >= 0.25"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job does: the scorers and the options of `curate prune`, and the filters of datatrove."""
+
+    scorers: tuple[str, ...]
+    require: tuple[str, ...]
+    peer_filters: str
+    ranked: bool = False
+
+
+JOBS = {
+    "command": Job(
+        ("repetition", "duplicates", "dsir:target={target}"),
+        ("score.repetition >= 0", UNIQUE),
+        "[GopherRepetitionFilter()]",
+        ranked=True,
+    ),
+    # C4's filter also removes lines of the texts that pass, so it comes last: the others judge whole texts, as ours do.
+    "filters": Job(
+        ("gopher", "c4", "fineweb", "duplicates"),
+        ("score.gopher >= 1", "score.c4 >= 1", "score.fineweb >= 1", UNIQUE),
+        "[GopherRepetitionFilter(), GopherQualityFilter(), FineWebQualityFilter(), C4QualityFilter()]",
+    ),
+}
 DATATROVE = """
 import json, resource, sys
 from datatrove.executor import LocalPipelineExecutor
@@ -41,8 +73,7 @@ def main():
     data, out = sys.argv[1:3]
     def run(pipeline, name, tasks=1):
         LocalPipelineExecutor(pipeline, tasks=tasks, workers=1, logging_dir=f"{out}/logs/{name}").run()
-    # C4's filter also removes lines of the texts that pass, so it comes last: the others judge whole texts, as ours do.
-    filters = [GopherRepetitionFilter(), GopherQualityFilter(), FineWebQualityFilter(), C4QualityFilter()]
+    filters = FILTERS
     run([JsonlReader(data), *filters, JsonlWriter(f"{out}/filtered", compression=None)], "filter")
     run([JsonlReader(f"{out}/filtered"), MinhashDedupSignature(f"{out}/signatures")], "signatures")
     run([MinhashDedupBuckets(f"{out}/signatures", f"{out}/buckets")], "buckets", 14)
@@ -63,23 +94,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mb", type=float, default=100)
     parser.add_argument("--peers", default="")
+    parser.add_argument("--job", choices=JOBS, default="command")
     parser.add_argument("--memory", default="")
     parser.add_argument("--rows", type=int, default=0)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, pl.Config(tbl_rows=-1, tbl_cols=-1, tbl_hide_dataframe_shape=True):
         folder = Path(name)
         if options.memory:
-            print(memory(folder, [float(size) for size in options.memory.split(",")]))
+            print(memory(folder, [float(size) for size in options.memory.split(",")], JOBS[options.job]))
         elif options.rows:
             print(cuts(folder, options.rows))
         else:
-            print(beside_peer(folder, options.mb, options.peers))
+            print(beside_peer(folder, options.mb, options.peers, JOBS[options.job]))
 
 
-def beside_peer(folder: Path, mb: float, peers: str) -> pl.DataFrame:
+def beside_peer(folder: Path, mb: float, peers: str, job: Job) -> pl.DataFrame:
     """Return what both programs cost on the same data, and how many rows they keep."""
     data = write(folder / "data", mb)
-    score, prune = job(data, folder / "ours")
+    score, prune = run(job, data, folder / "ours")
     cost = score.cpu + prune.cpu
     lines = [
         {"job": "curate score", "CPU s": round(score.cpu, 1), "peak MB": round(score.peak), "rows kept": None},
@@ -92,7 +124,7 @@ def beside_peer(folder: Path, mb: float, peers: str) -> pl.DataFrame:
         },
     ]
     if peers:
-        record = peer(peers, data, folder / "theirs")
+        record = peer(peers, job, data, folder / "theirs")
         lines.append(
             {
                 "job": "datatrove",
@@ -105,12 +137,12 @@ def beside_peer(folder: Path, mb: float, peers: str) -> pl.DataFrame:
     return pl.DataFrame(lines)
 
 
-def memory(folder: Path, sizes: Sequence[float]) -> pl.DataFrame:
+def memory(folder: Path, sizes: Sequence[float], job: Job) -> pl.DataFrame:
     """Return the peak memory of one process of the job at several sizes, in MB."""
     lines = []
     for size in sizes:
         data = write(folder / f"data{size:g}", size)
-        score, prune = job(data, folder / f"ours{size:g}")
+        score, prune = run(job, data, folder / f"ours{size:g}")
         lines.append(
             {
                 "MB": size,
@@ -158,12 +190,20 @@ def cuts(folder: Path, rows: int) -> pl.DataFrame:
     return pl.DataFrame(lines)
 
 
-def job(data: Path, folder: Path) -> tuple[Cost, Cost]:
+def run(job: Job, data: Path, folder: Path) -> tuple[Cost, Cost]:
     """Score and prune, and write the rows that are kept; return what both commands cost."""
     folder.mkdir()
-    score = required(jobs.score(data, FILTERS, folder / "scores"))
-    requirements = [part for text in REQUIRED for part in ("--require", text)]
-    arguments = ["prune", str(folder / "scores"), *requirements, "--materialize", "--max-source-removal", "1"]
+    target = folder / "target.jsonl"
+    with min(data.iterdir()).open(encoding="utf-8") as lines:
+        target.write_text("".join(islice(lines, TARGET_ROWS)), encoding="utf-8")
+    score = required(jobs.score(data, [name.format(target=target) for name in job.scorers], folder / "scores"))
+    arguments = ["prune", str(folder / "scores"), "--materialize", "--max-source-removal", "1"]
+    arguments += [part for text in job.require for part in ("--require", text)]
+    if job.ranked:
+        # A sixteenth of the tokens of the data, a quarter of their bytes: the filters leave more than that.
+        budget = sum(path.stat().st_size for path in data.iterdir()) // 64
+        cap = f"source={budget // 3}tokens"
+        arguments += ["--by", "score.dsir", "--rule", "top", "--keep-tokens", str(budget), "--cap", cap]
     return score, required(jobs.command(arguments, folder / "kept"))
 
 
@@ -174,10 +214,10 @@ def required(cost: Cost) -> Cost:
     return cost
 
 
-def peer(python: str, data: Path, out: Path) -> dict[str, float]:
+def peer(python: str, job: Job, data: Path, out: Path) -> dict[str, float]:
     """Run datatrove in a process of its own, and return its CPU seconds and its peak memory."""
     done = subprocess.run(
-        [python, "-c", DATATROVE, str(data), str(out)],
+        [python, "-c", DATATROVE.replace("FILTERS", job.peer_filters), str(data), str(out)],
         capture_output=True,
         text=True,
         env={**environment_of(out), **ONE_THREAD},
