@@ -118,7 +118,7 @@ def test_one_run(cli, runs):
     ("more", "message"),
     [
         (["--where", "tokens > 1e30"], "no rows"),
-        (["--where", "(("], "does not work"),
+        (["--where", "(("], "is no SQL expression"),
         (["--holdout", "x"], "--holdout 'x' is not known"),
         (["--holdout", "largest:2"], "--holdout"),
     ],
