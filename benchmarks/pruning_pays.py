@@ -147,7 +147,7 @@ def pool(way: Way, folder: Path, scores: Path) -> Pool:
 
 def curate(*arguments: object) -> None:
     """Run the command that users run."""
-    command = [sys.executable, "-m", "pipelines.shared.cli", *map(str, arguments)]
+    command = [sys.executable, "-c", "from pipelines.shared.cli import main; main()", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr}")

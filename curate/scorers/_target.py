@@ -1,6 +1,6 @@
 """Texts with which a scorer compares: the rows of ``target=``, examples of the texts that are wanted.
 
-In: a file, folder or glob. Out: a corpus, whose parts are learned from on the engine of the data.
+In: files, folders or globs. Out: a corpus, whose parts are learned from on the engine of the data.
 """
 
 from collections.abc import Iterator, Sequence
@@ -53,17 +53,17 @@ class TargetPart:
 
 
 def corpus_of_target(data: Corpus, target: str, text_column: str, scorer: str) -> Corpus:
-    """Return the texts of a file, folder or glob as a corpus that runs on the engine of the data.
+    """Return the texts of files, folders or globs, joined by ``+``, as a corpus that runs on the engine of the data.
 
     Raises:
-        SchemaError: if ``target`` is empty, or names no files.
+        SchemaError: if ``target`` is empty, or a part of it names no files.
     """
     if not target:
         raise SchemaError(
             f"{scorer} has no target. Name a file or folder of texts like those that you want more of: "
             f"{scorer}:target=PATH"
         )
-    return corpus_of_files(data, [target], text_column)
+    return corpus_of_files(data, listed(target), text_column)
 
 
 def corpus_of_files(data: Corpus, paths: Sequence[str], text_column: str) -> Corpus:

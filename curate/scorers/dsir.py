@@ -82,7 +82,7 @@ def learn(
     """Return the scorer with the log ratio of each bucket of n-grams, target over data.
 
     Options:
-        target: file, folder or glob of texts like those that are wanted (required).
+        target: files, folders or globs, joined by +, of texts like those that are wanted (required).
         target_column: the column of the target that holds its texts (default text).
         buckets: buckets into which n-grams are hashed (default 10000).
         smoothing: this number is added to the count of every bucket. Without it, a single n-gram that the target never

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
+from curate.scorers._target import listed
 from curate.scorers.memorization import check_models, influence, truths
 from curate.tables import batches
 from curate.tables.corpus import Corpus
@@ -57,8 +58,8 @@ def learn(corpus: Corpus, *, target: str = "") -> Influence:
     The data is not read: all that is learned is in ``target``.
 
     Options:
-        target: file, folder or glob of test rows, with the column ``correct``: a list of m bools, which say whether
-            each model is right on the row (required).
+        target: files, folders or globs, joined by +, of test rows with the column ``correct``: a list of m bools, which
+            say whether each model is right on the row (required).
 
     Raises:
         SchemaError: if there is no target, the data has no rows, or the lists have different lengths.
@@ -69,7 +70,7 @@ def learn(corpus: Corpus, *, target: str = "") -> Influence:
         )
     parts = [
         truths(batch, "correct").astype(np.uint8)
-        for shard in batches.shards([target])
+        for shard in batches.shards(listed(target))
         for batch in batches.batches(shard, ("correct",))
     ]
     if not parts or len({part.shape[1] for part in parts}) > 1:

@@ -13,6 +13,7 @@ import polars as pl
 from curate.errors import SchemaError, first_few
 from curate.scorers._labels import codes
 from curate.scorers._labels import labels as label_names
+from curate.scorers._target import listed
 from curate.streaming.small_samples import sample_of_corpus
 from curate.tables import batches as tables
 from curate.tables.corpus import Corpus
@@ -94,8 +95,8 @@ def learn(
     """Return the potentials of the exact transport between a sample of the data and one of the target.
 
     Options:
-        target: file, folder or glob of rows like those that are wanted; without one, half of the sampled rows is the
-            target of the other half, and what is unlike the rest scores low (default: none).
+        target: files, folders or globs, joined by +, of rows like those that are wanted; without one, half of the
+            sampled rows is the target of the other half, and what is unlike the rest scores low (default: none).
         labels: compare labels too, so that wrong labels score low. The data and the target need the column label. The
             labels of the target must be right, and it must have every class of the data (default false).
         class_weight: weight of the distance between classes, relative to that between vectors, if labels are compared;
@@ -119,7 +120,7 @@ def learn(
     columns = (embedding, "label") if labels else (embedding,)
     source = sample_of_corpus(corpus, sample if target else 2 * sample, columns, seed=seed)
     if target:
-        target_shards = tables.shards([target])
+        target_shards = tables.shards(listed(target))
         if labels:
             _check_labelled(target_shards)
         goal = smallest_hashes(_read(target_shards, columns), sample, columns, seed=seed)

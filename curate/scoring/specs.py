@@ -199,9 +199,8 @@ def files_read(specs: Sequence[str]) -> list[Path]:
     Scores depend on their content.
     """
     parsed = [options for _, options in map(open_sets.parse, specs)]
-    lists = [str(options[key]) for options in parsed for key in ("good", "bad") if options.get(key)]
-    named = {str(options["target"]) for options in parsed if options.get("target")}
-    targets = sorted(named.union(*map(listed_paths, lists)))
+    lists = [str(options[key]) for options in parsed for key in ("target", "good", "bad") if options.get(key)]
+    targets = sorted({path for paths in lists for path in listed_paths(paths)})
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
     against = sorted({str(options["against"]) for options in parsed if options.get("against")})
     paths += dict.fromkeys(shard.path for item in against for shard in shards_of(item))
