@@ -12,9 +12,9 @@ import numpy as np
 import polars as pl
 
 from curate.engines import Engine
-from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning.requirements import linked_rows
+from curate.streaming import near_duplicates
 from curate.tables import batches, scored
 from curate.tables.row_ranges import RowRange
 from curate.tables.scored import DECISIONS
@@ -36,11 +36,10 @@ def near_copies(
     ids: Sequence[str], scores: Path, kept: Path | None, shards: Sequence[Shard], engine: Engine
 ) -> Mapping[str, tuple[NearCopy, ...]]:
     """Return the most similar linked rows of each id, by id. Without stored links there are none."""
-    try:
-        linked = linked_rows.read(scores, lambda values: np.ones(len(values), dtype=bool))
-    except SchemaError:
-        # Folders without this scorer, and those of older versions, have no links. That is not an error here.
+    # Folders without the scorer `duplicates`, and those of older versions, have no links.
+    if not near_duplicates.has_links(scores):
         return {}
+    linked = linked_rows.read(scores, lambda values: np.ones(len(values), dtype=bool))
     hashes = batches.keys(pl.Series(list(ids)), linked.seed)
     neighbours = {name: _neighbours(linked, key) for name, key in zip(ids, hashes, strict=True)}
     wanted = np.unique(np.concatenate([np.zeros(0, np.uint64), *(keys for keys, _ in neighbours.values())]))

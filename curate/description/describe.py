@@ -5,14 +5,12 @@ In: files or a table in memory. Out: a ``Description``.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import polars as pl
 
 from curate import open_sets
 from curate.description import measures
-from curate.description.comparison.compare import compare
-from curate.description.comparison.result import DataComparison
 from curate.description.measured import (
     Sampling,
     VectorSource,
@@ -34,6 +32,9 @@ from curate.tables.columns import vectors
 from curate.tables.mapping import options as mapping_options
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard
+
+if TYPE_CHECKING:
+    from curate.description.comparison.result import DataComparison
 
 
 @overload
@@ -71,7 +72,7 @@ def describe(
     neighbours: int = 20,
     seed: int = 0,
     engine: Engine | None = None,
-) -> DataComparison: ...
+) -> "DataComparison": ...
 
 
 def describe(
@@ -89,7 +90,7 @@ def describe(
     neighbours: int = 20,
     seed: int = 0,
     engine: Engine | None = None,
-) -> Description | DataComparison:
+) -> "Description | DataComparison":
     """Measure intrinsic dimension, variety, label sharpness and the overlap of sources; or compare two data sets.
 
     With ``against``, the result says how the data differ from another data set: how well a classifier tells their rows
@@ -128,6 +129,9 @@ def describe(
     with (engine or Local()).session() as session:
         rows = open_rows(data, vectors_of.needs, reading, session)
         if against is not None:
+            # `prune` imports this file for the dimension alone, and loads nothing more for that.
+            from curate.description.comparison.compare import compare
+
             others = open_rows(against, vectors_of.needs, reading, session)
             arguments = {"data": data_names(data), "against": data_names(against), **options}
             tables = {"data": dict(rows.tables), "against": dict(others.tables)}

@@ -16,6 +16,7 @@ import polars as pl
 from scipy.sparse import csr_matrix
 
 from curate.errors import SchemaError, amount
+from curate.streaming.roc_area import area
 from curate.words import ngrams
 from curate.words.ngrams import Grams
 
@@ -91,13 +92,6 @@ def evidence(words: Grams, weights: np.ndarray) -> np.ndarray:
         total += np.bincount(grams.owner, weights[buckets], minlength=len(total))
         counts += grams.counts
     return total / np.sqrt(np.maximum(counts, 1))
-
-
-def area(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Return the share of pairs in which the positive score is higher; a tie counts half (the AUC)."""
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
-    return float(below.sum() / (2 * len(positive) * len(negative)))
 
 
 def interval(auc: float, positive: int, negative: int) -> tuple[float, float]:

@@ -23,6 +23,7 @@ from curate.pool.pool import Pool
 from curate.progress import Progress, silent
 from curate.storage import completion, s3
 from curate.storage.files import sweep
+from curate.streaming import near_duplicates
 from curate.tables import out_folder, scored
 from curate.tables.data_set import card
 from curate.tables.token_counts import TOKENS
@@ -31,7 +32,7 @@ from curate.training_set import data_files as files_of_pools
 from curate.training_set import job_record, shuffle, stages, tags
 from curate.training_set.columns import output_names
 from curate.training_set.drawing_job import DrawingJob
-from curate.training_set.holdout import groups, held_rows, steps
+from curate.training_set.holdout import held_rows, steps
 from curate.training_set.holdout.groups import Holdout
 from curate.training_set.ordering.pool_draw import PoolDraw
 
@@ -206,7 +207,7 @@ def _unlinked(folders: Sequence[Path], pools: Sequence[Pool], holdout: Holdout |
     """Return a warning if copies of held-out rows may be in the training set."""
     if holdout is None or holdout.by:
         return ()
-    without = [str(folder) for folder in folders if not groups.has_links(folder)]
+    without = [str(folder) for folder in folders if not near_duplicates.has_links(folder)]
     without += [pool.name for pool in pools if not pool.scores]
     if not without:
         return ()

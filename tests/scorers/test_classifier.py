@@ -18,6 +18,7 @@ import curate
 from curate.engines.local import Local
 from curate.errors import CurateError, SchemaError
 from curate.scorers import _ngram_regression, classifier
+from curate.streaming import roc_area
 from curate.words import ngrams
 
 GOOD_WORDS = "proof lemma theorem space map field ring group".split()
@@ -131,7 +132,7 @@ def test_lists_of_files_and_another_column(samples):
     st.lists(st.integers(0, 9), min_size=1, max_size=30),
 )
 def test_the_area_is_that_of_scikit_learn_and_lies_in_its_interval(positive, negative):
-    area = _ngram_regression.area(np.array(positive), np.array(negative))
+    area = roc_area.area(np.array(positive), np.array(negative))
     labels = [1] * len(positive) + [0] * len(negative)
     assert area == pytest.approx(roc_auc_score(labels, positive + negative))
     low, high = _ngram_regression.interval(area, len(positive), len(negative))
@@ -143,7 +144,7 @@ def test_the_interval_holds_the_true_area_nineteen_times_in_twenty():
     rng = np.random.default_rng(0)
     hits = 0
     for _ in range(400):
-        area = _ngram_regression.area(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
+        area = roc_area.area(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
         low, high = _ngram_regression.interval(area, 40, 60)
         hits += low <= 0.7602 <= high
     assert 0.92 <= hits / 400 <= 0.98

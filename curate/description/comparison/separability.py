@@ -11,6 +11,7 @@ import polars as pl
 from scipy.sparse import csr_matrix
 from scipy.special import ndtri
 
+from curate.streaming.roc_area import area_and_variance
 from curate.words import ngrams
 
 FOLDS = 5  # parts of the rows; each is judged by a classifier that was trained on the others
@@ -65,25 +66,10 @@ def separability(features: np.ndarray | csr_matrix, is_second: np.ndarray, group
             return None
         # Rows of a data set that is smaller in the sample count more, so that both sides weigh the same.
         model = LogisticRegression(max_iter=STEPS, class_weight="balanced").fit(features[~held_out], trained)
-        area, variance = auc(model.decision_function(features[held_out]), truth)
+        values = model.decision_function(features[held_out])
+        area, variance = area_and_variance(values[truth], values[~truth])
         areas.append(area)
         variances.append(variance)
     mean, deviation = float(np.mean(areas)), float(np.sqrt(np.sum(variances)) / FOLDS)
     reach = ndtri((1 + LEVEL) / 2) * deviation
     return Separability(mean, max(0.0, mean - reach), min(1.0, mean + reach))
-
-
-def auc(values: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Return the AUC of values (n,) for booleans (n,), and its variance (DeLong et al. 1988, doi 10.2307/2531595).
-
-    The AUC is the probability that a true row has a higher value than a false one; ties count half.
-    """
-    # scipy.stats takes half a second to import, and every prune imports this file.
-    from scipy.stats import rankdata
-
-    ranks, positive = rankdata(values), truth.astype(bool)
-    m, n = int(positive.sum()), int((~positive).sum())
-    # Of each true row the share of false rows below it, and of each false row the share of true rows above it.
-    above = (ranks[positive] - rankdata(values[positive])) / n
-    below = 1 - (ranks[~positive] - rankdata(values[~positive])) / m
-    return float(above.mean()), float(above.var(ddof=1) / m + below.var(ddof=1) / n)

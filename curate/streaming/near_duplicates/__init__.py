@@ -13,12 +13,13 @@ from curate.streaming.near_duplicates.signatures import Bands
 from curate.streaming.near_duplicates.stored_links import (
     LinkTable,
     generations_of_rows,
+    has_links,
     links_of_part,
     settings_of_links,
     stored_links,
 )
 
 __all__ = [
-    "Bands", "LinkTable", "find_duplicates", "generations_of_rows", "links_of_part", "settings_of_links",
-    "stored_links",
+    "Bands", "LinkTable", "find_duplicates", "generations_of_rows", "has_links", "links_of_part",
+    "settings_of_links", "stored_links",
 ]  # fmt: skip

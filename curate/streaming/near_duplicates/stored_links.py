@@ -72,6 +72,15 @@ def generations_of_rows(out: Path, ids: np.ndarray) -> np.ndarray:
     return result
 
 
+def has_links(out: Path) -> bool:
+    """Return whether a scoring job has links: whether it ran the scorer ``duplicates`` to its end.
+
+    Raises:
+        Interrupted: if the record of the links is damaged.
+    """
+    return recorded_settings(_folder(out)) is not None
+
+
 def settings_of_links(out: Path) -> tuple[Bands, float]:
     """Return the settings with which links were computed, and the smallest similarity of a link.
 

@@ -91,21 +91,12 @@ class GroupRule:
         return (hashes >> np.uint64(48)).astype(np.int64)
 
 
-def has_links(scores: Path) -> bool:
-    """Return whether a folder of scores has the links of the scorer `duplicates`."""
-    try:
-        near_duplicates.settings_of_links(scores)
-    except SchemaError:
-        return False
-    return True
-
-
 def save_links(scores: Path, path: Path) -> HoldoutLinks | None:
     """Write the groups of the linked rows of a score folder to a file, an array (2, m) of rows and groups.
 
     A row is hash(id, seed), and a group the smallest hash among its rows. Returns None if no rows are linked.
     """
-    if not has_links(scores):
+    if not near_duplicates.has_links(scores):
         return None
     settings, _ = near_duplicates.settings_of_links(scores)
     pairs = [np.stack([table.first, table.second]) for table in near_duplicates.stored_links(scores)]
