@@ -63,7 +63,7 @@ def row_places(ids: Sequence[str], shards: Sequence[Shard], engine: Engine) -> t
 
 
 def _places_in_file(ids: Sequence[str], file: tuple[int, Shard]) -> tuple[int, dict[str, tuple[int, list[int]]]]:
-    """Return the number of a file, and the ids that it has with how many rows have each, and the first of these."""
+    """Return the number of a file, and for each id in it the number of rows and the first of them."""
     number, shard = file
     rows: dict[str, tuple[int, list[int]]] = {}
     position = 0

@@ -53,7 +53,7 @@ def frame(table: Table) -> pl.DataFrame:
 
 @contextmanager
 def shown_as(names: Mapping[str, str]) -> Iterator[None]:
-    """Show other words in the errors of a job, such as ``the table`` for the path of a work file that holds it."""
+    """Replace a path in the errors of a job by other words, such as ``the table``."""
     try:
         yield
     except CurateError as error:

@@ -211,7 +211,7 @@ def test_integers_and_floats_of_two_files_are_one_value(tmp_path, cli):
 
 
 def test_each_row_without_a_value_is_a_value_of_its_own(tmp_path, cli):
-    """Also if its id is a value of the column, and if another file has a row with this id in this place."""
+    """Its id may be a value of the column, and another file may have a row with the same id."""
     ids, labels = ["0", "1", "2", "3"] * 2, [None, "0", "0", "1"] * 2
     frame = pl.DataFrame({"id": ids, "source": ["a"] * 8, "tokens": [1] * 8, "label": labels})
     scores = score_folder(tmp_path / "scores", frame, cuts=(4,))

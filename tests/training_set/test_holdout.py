@@ -104,7 +104,7 @@ def test_no_value_of_a_column_is_split(pools, data, tmp_path):
 
 
 def test_the_plan_is_drawn_from_the_rest(pools, tmp_path):
-    """The tokens that are held out are made up by a further pass; a pool that is drawn whole stays at one pass."""
+    """A further pass makes up for held-out tokens. A pool that is drawn whole stays at one pass."""
     from curate.pool.mixture import Mixture, Part
     from curate.training_set import draw
     from curate.training_set.holdout.groups import Holdout

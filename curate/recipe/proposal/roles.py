@@ -106,7 +106,7 @@ def not_read(frame: pl.DataFrame, roles: Mapping[str, ColumnRole]) -> dict[str, 
 
 
 def _misfit(role: str, column: pl.Series) -> str:
-    """Return why the values of a column do not suit its name; empty if they do, as far as they are not null."""
+    """Return why the values of a column do not suit its name; empty if they do. Nulls do not count."""
     values = column.drop_nulls()
     if column.dtype.is_nested():
         return f"its values are of the type {str(column.dtype)[:60]}"

@@ -112,7 +112,7 @@ def _items(text: str) -> list[str]:
 
 
 def shown(names: Sequence[str], near: str) -> str:
-    """Return the columns of a file for a message about a column that it lacks, with the name that is most like it."""
+    """Return the columns of a file for a message about a missing one, the name most like it first."""
     alike = get_close_matches(near, names, n=1, cutoff=0.6) or [
         name for name in names if name.casefold() == near.casefold()
     ]

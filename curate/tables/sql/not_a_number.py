@@ -48,7 +48,7 @@ def _filled(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def _cut(node: Tree, steps: list[Tree]) -> Tree:
-    """Move what may be NaN within a node to steps, and return the node with the columns of the steps in its place."""
+    """Return a node in which columns of steps replace the parts that may be NaN."""
     if not isinstance(node, dict):
         return node
     ((kind, parts),) = node.items()

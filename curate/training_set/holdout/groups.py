@@ -59,7 +59,7 @@ def holdout(share: float | None, by: str = "") -> Holdout | None:
 
 @dataclass(frozen=True)
 class HoldoutLinks:
-    """A file with the groups of the linked rows of a score folder, and the seed of the hashes of ids in it."""
+    """A file with the groups of linked rows, and the seed of its hashes of ids."""
 
     path: Path
     seed: int
