@@ -11,7 +11,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]'
 	touch $@
 
-# what optional tests read or talk to: Ray, an S3 server, datasets
+# what optional tests read or talk to: Ray, an S3 server, tokenizers
 $(VENV)/installed-tests: $(VENV)/installed
 	$(BIN)/python -m pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev,tests]'
 	touch $@

@@ -1,6 +1,7 @@
 """Draw a training set from its pools as a plan says, shuffle it, and write it to Parquet shards.
 
-Rows and tokens of each pool are counted exactly.
+Rows and tokens of each pool are counted exactly. Pools that were scored are read as they were scored; --columns names
+the columns of other pools.
 
 Example: curate materialize plan.json --pools pools.json --budget 0 --out train/
 """
@@ -12,12 +13,16 @@ import typer
 
 from pipelines.shared.engine_options import Address, EngineName, EngineWorkers, RuntimeEnv
 from pipelines.shared.flags import (
+    Columns,
+    Join,
     Json,
     OutFolder,
     Partial,
+    Render,
     Restart,
     Seed,
     TakeOver,
+    TextColumn,
 )
 
 
@@ -53,6 +58,10 @@ def main(
     holdout_by: Annotated[
         str, typer.Option(help="Set rows with equal values of this column aside together, such as domain.")
     ] = "",
+    columns: Columns = "",
+    text_column: TextColumn = "text",
+    join: Join = "",
+    render: Render = "",
     seed: Seed = 0,
     engine: EngineName = "local",
     workers: EngineWorkers = None,
@@ -84,6 +93,10 @@ def main(
             tag=tag,
             holdout=holdout,
             holdout_by=holdout_by,
+            columns=columns,
+            text_column=text_column,
+            join=join,
+            render=render,
         )
     warn(training_set.warnings)
     record = {**training_set.record(), "out": str(out)}

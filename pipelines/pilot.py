@@ -2,6 +2,9 @@
 
 Example: curate pilot pools.json --target prose=heldout/ --runs 32 --params 1e5 --tokens 4e5 --out runs.parquet
 
+Pools that were scored are read as they were scored, and so are targets that have the same columns. For other files
+--columns names the columns.
+
 A stopped job continues where it ended when the same command runs again.
 """
 
@@ -10,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.shared.flags import Json, Out, Restart, Seed, TakeOver, count
+from pipelines.shared.flags import Columns, Join, Json, Out, Render, Restart, Seed, TakeOver, TextColumn, count
 
 Targets = Annotated[
     list[str] | None,
@@ -44,6 +47,10 @@ def main(
         ),
     ] = "tiny",
     target: Targets = None,
+    columns: Columns = "",
+    text_column: TextColumn = "text",
+    join: Join = "",
+    render: Render = "",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -82,6 +89,10 @@ def main(
             tokens=tokens,
             method=method,
             trainer=trainer,
+            columns=columns,
+            text_column=text_column,
+            join=join,
+            render=render,
             workers=_workers(trainer) if workers is None else workers,
             seed=seed,
             restart=restart,

@@ -140,6 +140,7 @@ def summary(schedule: "Schedule") -> str:
     """Return a schedule as text: a row for every pool with its share in each phase, and then the notes."""
     import polars as pl
 
+    from curate.tables.token_counts import estimate_lines
     from pipelines.shared.show import table
 
     curriculum = schedule.curriculum
@@ -159,4 +160,4 @@ def summary(schedule: "Schedule") -> str:
     unit = "steps" if schedule.steps else "fractions of training"
     heading = f"shares of training tokens by {unit}; passes over each pool in {curriculum.tokens:.4g} tokens"
     frame = pl.DataFrame(rows, schema_overrides={"used up at": pl.Float64})
-    return "\n".join([heading, table(frame), *schedule.notes])
+    return "\n".join([heading, *estimate_lines(curriculum.pools), table(frame), *schedule.notes])

@@ -1,7 +1,8 @@
 """Choose how many examples to take of each source, from samples of the sources and of a target.
 
 SOURCES is pools.json, or samples: a folder or glob of files. A column `source`, or the folder of a file, names its
-source. A few hundred rows of each source are enough. The vectors to compare are the column emb.<name>, or are made from
+source. A few hundred rows of each source are enough. --columns names columns of the sources; a target with the same
+columns is read in the same way. The vectors to compare are the column emb.<name>, or are made from
 the text by --encoder. If the target and all sources have a column `label`, classes are compared too.
 
 Without --runs, the mixture with the smallest optimal-transport distance to the target is chosen. --runs is a table of
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.shared.flags import From, Json, Map, Out, Seed, count, pairs
+from pipelines.shared.flags import Columns, From, Join, Json, Map, Out, Render, Seed, TextColumn, count, pairs
 
 if TYPE_CHECKING:
     from curate.selection.result import Selection
@@ -55,6 +56,10 @@ def main(
     no_labels: Annotated[
         bool, typer.Option("--no-labels", help="Compare vectors only, even if there are labels.")
     ] = False,
+    columns: Columns = "",
+    text_column: TextColumn = "text",
+    join: Join = "",
+    render: Render = "",
     samples: Annotated[int, typer.Option(min=2, help="Largest number of rows of a source that are used.")] = 2000,
     max_epochs: Annotated[
         float | None, typer.Option(help="Largest number of passes over the examples of a source.")
@@ -100,6 +105,10 @@ def main(
             distance=distance,
             labels=False if no_labels else None,
             sample=samples,
+            columns=columns,
+            text_column=text_column,
+            join=join,
+            render=render,
             limits=limits,
             prices=pairs(price or [], "--price"),
             seed=seed,

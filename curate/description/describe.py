@@ -132,7 +132,7 @@ def describe(
             # `prune` imports this file for the dimension alone, and loads nothing more for that.
             from curate.description.comparison.compare import compare
 
-            others = open_rows(against, vectors_of.needs, reading, session)
+            others = open_rows(against, vectors_of.needs, reading.of_other_files(), session)
             arguments = {"data": data_names(data), "against": data_names(against), **options}
             tables = {"data": dict(rows.tables), "against": dict(others.tables)}
             hashes = {name: value for name, of in tables.items() for value in of.values()}

@@ -17,7 +17,6 @@ from curate.engines.local import Local
 from curate.progress import counted
 from curate.tables import batches, frames
 from curate.tables.columns import vectors
-from curate.tables.mapping.file_columns import bound
 from curate.tables.readers import Head, head
 from curate.tables.reading import Reading
 from curate.tables.row_ranges import RowRange, row_ranges
@@ -133,11 +132,7 @@ def from_shards(
 
 
 def _from_table(table: pl.DataFrame, needs: Sequence[str], reading: Reading) -> Rows:
-    columns = {name: field.type for name, field in zip(table.columns, table[:0].to_arrow().schema, strict=True)}
-    mapping, table_head = reading.whole_mapping, Head(columns, None)
-    if not mapping.is_empty:
-        view = bound(mapping, columns, IN_MEMORY.path, lines=False)
-        table_head = Head(view.columns, None, view=view)
+    table_head = batches.table_head(table, reading, IN_MEMORY.path)
     batches.require(IN_MEMORY, needs, table_head)
     frame = _prepared(table, needs, table_head)
     # Rows in memory are not worth a copy to a worker.

@@ -22,6 +22,7 @@ from curate.pool import baselines
 from curate.pool.pool import Pool, to_json
 from curate.storage import artifacts
 from curate.storage.artifacts import Provenance
+from curate.tables.token_counts import estimate_lines
 
 if TYPE_CHECKING:
     from curate.charts.chart import Chart
@@ -107,7 +108,7 @@ class Plans:
 
     def summary(self) -> str:
         """Return the text that `curate plan` prints."""
-        parts = [summary.explanation(self.plans), "", summary.plans_table(self.plans)]
+        parts = [summary.explanation(self.plans), *estimate_lines(self.pools), "", summary.plans_table(self.plans)]
         if any(interval.to_json() for interval in self.intervals):
             parts += ["", summary.FREEDOM, summary.intervals_table(self.plans, self.intervals)]
         if self.crossings is not None:

@@ -24,7 +24,8 @@ class Pool:
     Parquet, JSONL or Arrow paths. Three fields say which rows of these files belong to the pool: ``filter`` maps a
     column to the value that its rows have, ``score`` maps a score column to the half-open range [low, high) in which
     they lie, and ``scores`` and ``kept`` are the folders of the score and decision files. ``cost_per_token`` is in any
-    currency.
+    currency. ``token_counts`` says where the number of tokens is from: ``column`` (the data), ``tokenizer``, or
+    ``estimate`` (bytes / 4); None where nothing is recorded.
 
     Raises:
         SchemaError: if ``tokens`` is not positive and finite.
@@ -39,6 +40,7 @@ class Pool:
     scores: str | None = None
     kept: str | None = None
     cost_per_token: float | None = None
+    token_counts: str | None = None
 
     def __post_init__(self) -> None:
         """Check that the pool holds tokens."""
@@ -92,7 +94,7 @@ def to_json(pools: Sequence[Pool]) -> list[dict[str, object]]:
         row["where"] = list(pool.where)
         row["score"] = None if pool.score is None else {k: list(v) for k, v in pool.score.items()}
         # Optional fields without a value are left out, and not written as null, so that other files keep their bytes.
-        optional = ("examples", "scores", "kept", "cost_per_token")
+        optional = ("examples", "scores", "kept", "cost_per_token", "token_counts")
         rows.append({k: v for k, v in row.items() if k not in optional or v is not None})
     return rows
 
@@ -131,6 +133,7 @@ def _pool(row: PoolForm) -> Pool:
         scores=row.get("scores"),
         kept=row.get("kept"),
         cost_per_token=row.get("cost_per_token"),
+        token_counts=row.get("token_counts"),
     )
 
 

@@ -70,7 +70,7 @@ class Pools:
     @property
     def tokens_noun(self) -> str:
         """What people read for the tokens of pools: ``tokens``, or ``tokens (bytes / 4)`` where they are guesses."""
-        return scored.tokens_noun(pool.scores for pool in self.pools)
+        return scored.tokens_noun_of(self.pools)
 
     def record(self) -> dict[str, object]:
         """Return the rows of the table as plain values, ready for JSON, and what the pools lack of the data."""
@@ -161,7 +161,7 @@ def pools(
             split = score_bins.bins(score_files, KeptRows(kept, by, frozenset(empty)), parts, rows)
         else:  # every source is one bin, and its counts are known already
             split = {source: [Bin((None, None), rows[source], tokens[source])] for source in sorted(rows)}
-    where = _inputs(scores)
+    where, token_counts = _inputs(scores), scored.token_counts(scores) or None
     members = []
     notes = [f"source {source!r} is left out: all its texts are empty or null" for source in empty]
     for source, source_bins in split.items():
@@ -179,6 +179,7 @@ def pools(
                 score={by: part.limits} if by and parts[source] > 1 else None,
                 scores=str(scores),
                 kept=str(kept) if kept else None,
+                token_counts=token_counts,
             )
             members.append(pool)
     arguments = {"scores": scores, "kept": kept, "by": by or "source", "bins": bins, "min_tokens": float(min_tokens)}
@@ -206,9 +207,9 @@ def pools_of_sources(scores: Path, kept: Path, counts: pl.DataFrame) -> tuple[Po
 
     They equal those of `pools`. A source of which no token is kept has no pool.
     """
-    where = _inputs(scores)
+    where, counts_from = _inputs(scores), scored.token_counts(scores) or None
     return tuple(
-        Pool(name, tokens, examples, where, {"source": name}, None, str(scores), str(kept))
+        Pool(name, tokens, examples, where, {"source": name}, None, str(scores), str(kept), token_counts=counts_from)
         for name, examples, tokens in counts.select("source", "kept", "tokens_kept").iter_rows()
         if tokens > 0
     )

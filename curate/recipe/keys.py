@@ -33,7 +33,9 @@ class StepJob:
 SCORE = StepJob("score", score, frozenset({"data", "scorers"}))
 PRUNE = StepJob("prune", prune, frozenset({"scores"}))
 POOLS = StepJob("pools", pools, frozenset({"scores", "kept"}))
-MATERIALIZE = StepJob("materialize", materialize, frozenset({"pools"}))
+# Pools of a run were scored, and are read as they were scored.
+OF_UNSCORED = frozenset({"columns", "text_column", "join", "render"})
+MATERIALIZE = StepJob("materialize", materialize, frozenset({"pools"}) | OF_UNSCORED)
 # In the order of the steps. The flags of `curate score` are in the table of the data that it reads.
 JOBS: Mapping[str, StepJob] = {"data": SCORE, "prune": PRUNE, "pools": POOLS, "materialize": MATERIALIZE}
 # The smallest value of each whole number that is not 0, as the commands have it.

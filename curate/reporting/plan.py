@@ -37,7 +37,7 @@ def _shares(record: PlanRecord, shares: pl.DataFrame) -> Section:
     text = (
         "Predicted loss in nats per token (unless a warning names another unit), with the 90 % interval of a new run. "
         "Gain over a standard mixture: its loss minus that of the plan. Its 90 % interval is of the difference between "
-        "two new runs."
+        f"two new runs.{records.estimates(record.get('pools', []))}"
     )
     title, losses, warnings = "Plan: share of each pool", plan_tables.losses(plans), plan_tables.warnings(plans)
     if len(plans) == 1:

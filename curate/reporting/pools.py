@@ -14,7 +14,7 @@ from curate.pruning.removal_table import TABLE
 from curate.reporting.html_page import Section
 from curate.shown import shortened
 from curate.storage import completion, files, s3, schema
-from curate.tables import file_format
+from curate.tables import file_format, scored
 
 
 class RemovalForm(TypedDict, total=False):
@@ -22,14 +22,17 @@ class RemovalForm(TypedDict, total=False):
 
     summary: str
     warnings: list[str]
+    tokens_noun: str
 
 
 def pool_section(folder: Path) -> Iterator[Section]:
     """Show the unique tokens and examples of each pool."""
     path = folder / "pools.json"
     if files.exists(path):
-        frame = pl.DataFrame({"pool": p.name, "tokens": p.tokens, "examples": p.examples} for p in load_pools(path))
-        yield Section("Pools", "Unique tokens and examples of each pool, after pruning.", [], [frame])
+        pools = load_pools(path)
+        noun = scored.tokens_noun_of(pools)
+        frame = pl.DataFrame({"pool": p.name, noun: p.tokens, "examples": p.examples} for p in pools)
+        yield Section("Pools", f"Unique {noun} and examples of each pool, after pruning.", [], [frame])
 
 
 def removal_section(folder: Path) -> Iterator[Section]:
@@ -47,5 +50,7 @@ def removal_section(folder: Path) -> Iterator[Section]:
             raise SchemaError(f"{s3.shown(path)} cannot be read ({shortened(str(error))}): {remedy}") from None
         file_format.check(path, table.schema.metadata)
         fields = schema.check(file_format.fields(table.schema.metadata), RemovalForm, s3.shown(path), remedy)
+        # Files of older versions do not say where tokens were counted.
+        frame = frame.rename({"tokens": fields.get("tokens_noun", "tokens")}, strict=False)
         lines = [fields.get("summary", ""), *(f"Warning: {line}." for line in fields.get("warnings", []))]
         yield Section("Pruning: what is kept, and why rows were dropped", " ".join(lines), [], [frame])

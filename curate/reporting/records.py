@@ -6,7 +6,9 @@ from typing import NotRequired, TypedDict, TypeVar
 
 import polars as pl
 
+from curate.pool.pool import parse_pools
 from curate.storage import artifacts, files, s3, schema
+from curate.tables.token_counts import estimate_lines
 
 Values = Mapping[str, object]
 T = TypeVar("T")
@@ -104,6 +106,7 @@ class PlanRecord(TypedDict):
     crossings: NotRequired[list[Values]]
     keep: NotRequired[KeptBins]
     front: NotRequired[list[ParetoFront]]
+    pools: NotRequired[list[Values]]
 
 
 class CheckRecord(TypedDict):
@@ -121,6 +124,7 @@ class ScheduleRecord(WithWarnings):
     """The fields of schedule.json: the shares in each part of training."""
 
     phases: list[PhaseFields]
+    pools: NotRequired[list[Values]]
 
 
 class RatiosRecord(WithWarnings):
@@ -139,6 +143,12 @@ def read(folder: Path, kind: str, form: type[T]) -> T | None:
     if not files.exists(path):
         return None
     return schema.check(artifacts.load(path, kind), form, s3.shown(path), artifacts.KINDS[kind].remedy)
+
+
+def estimates(pools: Sequence[Values]) -> str:
+    """Return a sentence on pools whose tokens are estimates, with a space before it; empty if there are none."""
+    lines = estimate_lines(parse_pools({"pools": pools}, "the pools of the file")) if pools else ()
+    return "".join(f" {line}" for line in lines)
 
 
 def losses_by_eval(point: FrontPoint) -> dict[str, float]:

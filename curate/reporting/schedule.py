@@ -17,4 +17,5 @@ def schedule_section(folder: Path) -> Iterator[Section]:
         return
     phases = pl.DataFrame({"from": p["from"], "to": p["to"]} | p["weights"] for p in record["phases"])
     text = "Shares of the pools in each part of training, from 0 (start) to 1 (end)."
+    text += records.estimates(record.get("pools", []))
     yield Section("Schedule: shares over training", text, [], [phases, *records.warning_tables(record)])

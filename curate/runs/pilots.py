@@ -23,6 +23,7 @@ from curate.storage.forms.jobs import PilotForm
 from curate.storage.locks import lock
 from curate.storage.scratch import scratch_folder
 from curate.tables.frames import Table
+from curate.tables.scored_inputs.pool_reading import mapped
 from curate.trainers import Trainer
 
 # Part of the hash by which a finished run is recognised. Raise it when the same recipe would train another model; a new
@@ -45,6 +46,10 @@ def pilot(
     tokens: float = 1e7,
     method: str = "dirichlet",
     trainer: str = "tiny",
+    columns: str | Mapping[str, str] = "",
+    text_column: str = "text",
+    join: str | Sequence[str] = (),
+    render: str = "",
     workers: int = 1,
     seed: int = 0,
     restart: bool = False,
@@ -59,6 +64,10 @@ def pilot(
     command:PROGRAM or path/to/file.py:ClassName. ``workers`` is the number of processes that train; 1 is this process
     alone, and 0 one for each core.
 
+    ``columns``, ``text_column``, ``join`` and ``render`` are as for `curate.score`. Pools that were scored are read as
+    they were scored. The files of other pools must have these columns. Targets are read in the same way, as far as they
+    have them; without any, like the scored pools.
+
     Rows whose text is null are not trained on, and a pool of which all texts are empty or null is left out; the
     ``notes`` of the result say so.
 
@@ -72,7 +81,7 @@ def pilot(
         Interrupted: ``out`` has finished runs of another design or of other data, and ``restart`` is not set.
     """
     all_pools = read_pools(pools)
-    loaded = trainer_data.load(trainer, all_pools, targets or {})
+    loaded = trainer_data.load(trainer, all_pools, targets or {}, mapped(columns, text_column, join, render))
     planned = pilot_design.design(loaded.on_hand(all_pools), runs, Budget(tokens, params), kind=method, seed=seed)
     with ExitStack() as stack:
         # Finished runs are kept beside the table, from where a stopped job continues.

@@ -1,6 +1,6 @@
 """Trainers with their data: the texts or embeddings of pools and targets, read into memory."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -10,11 +10,14 @@ import polars as pl
 import xxhash
 
 from curate import open_sets
-from curate.errors import SchemaError, first_few
+from curate.errors import SchemaError
 from curate.pool.pool import Pool
 from curate.storage.files import text_hash
 from curate.tables import batches, frames, scored
 from curate.tables.frames import Table
+from curate.tables.reading import Reading
+from curate.tables.scored_inputs.pool_reading import pool_reading
+from curate.tables.shards import Shard
 from curate.trainers import Trainer
 from curate.trainers.command import Command
 from curate.trainers.linear import Examples, Linear
@@ -22,7 +25,23 @@ from curate.trainers.tiny import Tiny
 
 HELD_OUT = 0.05  # of each pool's text becomes an eval if no target is named: enough bytes, and little less to train on
 IN_MEMORY = Path("the target in memory")  # stands for its file in messages
-Source = Pool | pl.DataFrame  # rows on disk, or in memory
+IN_MEMORY_SHARD = Shard(IN_MEMORY, "")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows to train on or to measure: on disk, or in memory. ``reading`` says how they are read."""
+
+    name: str
+    rows: Pool | pl.DataFrame
+    reading: Reading
+
+    @property
+    def columns(self) -> Collection[str]:
+        """The columns of the rows, by the names that jobs use."""
+        if isinstance(self.rows, pl.DataFrame):
+            return batches.table_head(self.rows, self.reading, IN_MEMORY).columns
+        return batches.columns(batches.shards(self.rows.where)[0], self.reading)
 
 
 @dataclass(frozen=True)
@@ -46,12 +65,15 @@ class LoadedTrainer:
         return [replace(pool, tokens=self.unique[pool.name]) for pool in pools if pool.name in self.unique]
 
 
-def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> LoadedTrainer:
+def load(
+    spec: str, pools: Sequence[Pool], targets: Mapping[str, Table], reading: Reading = batches.READING
+) -> LoadedTrainer:
     """Return the trainer that ``spec`` names, with the data of ``pools`` and of ``targets``.
 
     ``spec`` is tiny, linear, command:PROGRAM, or a class of the user's own, path/to/file.py:ClassName, with options as
     in tiny:rate=0.004. ``targets`` are held-out examples by eval name, as a path or in memory. If there are none, the
     last 5 % of every pool become an eval of its name. A program or a class of the user's own reads its data itself.
+    ``reading`` says which columns the files have: see `pool_reading`.
 
     Raises:
         SchemaError: a trainer without ``train``, an unknown option, or data that the trainer cannot use.
@@ -67,9 +89,12 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> Load
     if name not in ("tiny", "linear"):
         return LoadedTrainer(_own(spec), _whole(pools), _code_hash(name, spec))
     open_sets.check_options(name, options, open_sets.option_types("trainers", name))
-    goals = {eval_name: _source(eval_name, target) for eval_name, target in targets.items()}
+    paths = [str(target) for target in targets.values() if not frames.in_memory(target)]
+    readings = pool_reading(pools, paths, reading)
+    sources = [Source(pool.name, pool, readings.of(pool)) for pool in pools]
+    goals = {eval_name: _target(eval_name, target, readings.targets) for eval_name, target in targets.items()}
     if name == "tiny":
-        read = {pool.name: _text(pool) for pool in pools}
+        read = {source.name: _text(source) for source in sources}
         full = {pool: text.data for pool, text in read.items() if not text.is_empty}
         if not full:
             raise SchemaError("all texts of all pools are empty or null. Name pools with text")
@@ -81,8 +106,8 @@ def load(spec: str, pools: Sequence[Pool], targets: Mapping[str, Table]) -> Load
             inputs["start"] = np.frombuffer(_saved(tiny.start), dtype=np.uint8)
         unique = {n: float(count) for n, count in tiny.unique.items()}
         return LoadedTrainer(tiny, unique, _digest(inputs, spec), _notes(read))
-    examples = {p.name: _examples(p.name, p) for p in pools}
-    held_out = {n: _examples(n, source) for n, source in goals.items()}
+    examples = {source.name: _examples(source) for source in sources}
+    held_out = {n: _examples(source) for n, source in goals.items()}
     if not held_out:
         raise SchemaError("trainer linear needs --target NAME=DATA with emb.* and label columns")
     linear = Linear(examples, held_out, **options)  # type: ignore[arg-type]
@@ -109,18 +134,20 @@ def _code_hash(name: str, spec: str) -> str:
     return _digest({} if path is None else {"code": np.frombuffer(Path(path).read_bytes(), dtype=np.uint8)}, spec)
 
 
-def _source(name: str, target: Table) -> Source:
+def _target(name: str, target: Table, reading: Reading) -> Source:
     """Return a target as a pool of its files, or as a frame."""
-    return frames.frame(target) if frames.in_memory(target) else Pool(name, 1, where=(str(target),))
+    rows = frames.frame(target) if frames.in_memory(target) else Pool(name, 1, where=(str(target),))
+    return Source(name, rows, reading)
 
 
 def _rows(source: Source, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    if isinstance(source, Pool):
-        yield from scored.pool_batches(source, columns)
+    rows = source.rows
+    if isinstance(rows, Pool):
+        yield from scored.pool_batches(rows, columns, source.reading)
         return
-    if missing := [column for column in columns if column not in source.columns]:
-        raise SchemaError(f"the target in memory has no column {missing[0]!r}; it has {first_few(source.columns)}")
-    yield from batches.from_table(source, columns, IN_MEMORY)
+    table_head = batches.table_head(rows, source.reading, IN_MEMORY)
+    batches.require(IN_MEMORY_SHARD, columns, table_head)
+    yield from batches.from_table(rows, columns, IN_MEMORY, table_head)
 
 
 @dataclass(frozen=True)
@@ -173,10 +200,10 @@ def _saved(start: str) -> bytes:
         raise SchemaError(f"start={start} cannot be read ({error.strerror}): give a saved model") from None
 
 
-def _examples(name: str, source: Source) -> Examples:
+def _examples(source: Source) -> Examples:
     """Return the embeddings (n, d) and labels (n,) of a source."""
-    columns = source.columns if isinstance(source, pl.DataFrame) else batches.columns(batches.shards(source.where)[0])
-    embeddings = [column for column in columns if column.startswith("emb.")]
+    name = source.name
+    embeddings = [column for column in source.columns if column.startswith("emb.")]
     if not embeddings:
         raise SchemaError(f"pool {name!r} has no emb.* column, which trainer linear needs")
     parts = [(batch[embeddings[0]].to_numpy(), batch["label"]) for batch in _rows(source, (embeddings[0], "label"))]

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.scorers._target import TargetPart, row_ranges
+from curate.scorers._target import TargetPart, names_texts, row_ranges
 from curate.storage import files
 from curate.tables import batches
 from curate.tables.corpus import Corpus
 from curate.tables.corpus.corpus import EXCHANGES
+from curate.tables.readers import head
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
@@ -49,7 +50,8 @@ class ReferencePart(TargetPart):
 def reference_corpus(data: Corpus, against: str, columns: str, scorer: str) -> Corpus:
     """Return the texts of reference files as a corpus that runs on the engine of the data.
 
-    ``against`` and ``columns`` are lists joined by "+". A file needs only one of the columns.
+    ``against`` and ``columns`` are lists joined by "+". A file needs only one of the columns. Without columns, texts
+    are read as those of the data, or from ``text`` in a file that lacks their column.
 
     Raises:
         SchemaError: if ``against`` is empty or names no files, or a file has none of the columns.
@@ -57,7 +59,9 @@ def reference_corpus(data: Corpus, against: str, columns: str, scorer: str) -> C
     if not against:
         raise SchemaError(f"{scorer} has no texts to compare with. Name files that hold them: {scorer}:against=FILES")
     names = list(filter(None, columns.split(JOIN)))
-    parts = [part for shard in shards_of(against) for part in _parts(shard, names, scorer)]
+    # Columns that are named here are read under the names that they have in the files.
+    reading = Reading() if names else data.reading.of_other_files()
+    parts = [part for shard in shards_of(against) for part in _parts(shard, names or [TEXT], reading, scorer)]
     return replace(data, parts=parts, folder=data.folder / EXCHANGES / "against", total=None)
 
 
@@ -89,15 +93,16 @@ def check_words(corpus: Corpus, counts: Sequence[int], scorer: str) -> None:
         )
 
 
-def _parts(shard: Shard, names: Sequence[str], scorer: str) -> list[ReferencePart]:
+def _parts(shard: Shard, names: Sequence[str], reading: Reading, scorer: str) -> list[ReferencePart]:
     """Return the parts of a file: its rows, in several ranges if it is long, for each of the columns that it has."""
-    present = batches.columns(shard)
+    shard_head = head(shard, names, reading.whole_mapping)
+    present = shard_head.columns
     # A file of lines without any line has no columns. It is read, and has no words then.
     chosen = [name for name in names if name in present] if present else list(names)
     if not chosen:
-        raise SchemaError(
-            f"{scorer}: {shard.path} has no column {' or '.join(names)}; it has {first_few(present)}. Name its columns "
-            f"of text: {scorer}:against=...,against_columns=question+answer"
-        )
+        remedy = names_texts(f"{scorer}:against=...,against_columns=question+answer")
+        if len(names) == 1:
+            batches.require(shard, names, shard_head, remedy)
+        raise SchemaError(f"{shard.path} has no column {' or '.join(names)}; it has {first_few(present)}. {remedy}")
     ranges = row_ranges(shard)
-    return [ReferencePart((shard,), Reading(), start, stop, column=name) for name in chosen for start, stop in ranges]
+    return [ReferencePart((shard,), reading, start, stop, column=name) for name in chosen for start, stop in ranges]

@@ -1,6 +1,9 @@
-"""Texts with which a scorer compares: the rows of ``target=``, examples of the texts that are wanted.
+"""Rows of files beside the data, which an option such as ``target=`` names: examples of the texts that are wanted.
 
 In: files, folders or globs. Out: a corpus, whose parts are learned from on the engine of the data.
+
+All such files are read by one rule: like the data, with the columns of ``--columns``, as far as a file has them, and
+without them by the names that jobs use. An option such as ``target_column=`` names the texts of these files alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,6 +19,7 @@ from curate.storage import files
 from curate.tables import batches, readers
 from curate.tables.corpus import Corpus
 from curate.tables.corpus.corpus import EXCHANGES
+from curate.tables.readers import head
 from curate.tables.reading import BATCH_BYTES, Reading
 from curate.tables.shards import Shard, has_lines
 
@@ -34,9 +38,11 @@ class TargetPart:
 
     @property
     def name(self) -> str:
-        """A name that changes with the names and the stamps of the files."""
+        """A name that changes with the names and the stamps of the files, and with the columns that are read."""
         stamps = [(str(shard.path), files.stamp(shard.path)) for shard in self.shards]
-        return files.text_hash(repr((stamps, self.start, self.stop)))
+        mapping = self.reading.whole_mapping
+        mapped = () if mapping.is_empty else (mapping,)
+        return files.text_hash(repr((stamps, self.start, self.stop, *mapped)))
 
     def batches(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield the column ``id`` and the columns ``needs``, batch by batch."""
@@ -56,24 +62,47 @@ def corpus_of_target(data: Corpus, target: str, text_column: str, scorer: str) -
     """Return the texts of files, folders or globs, joined by ``+``, as a corpus that runs on the engine of the data.
 
     Raises:
-        SchemaError: if ``target`` is empty, or a part of it names no files.
+        SchemaError: if ``target`` is empty, a part of it names no files, or a file has no column of texts.
     """
     if not target:
         raise SchemaError(
             f"{scorer} has no target. Name a file or folder of texts like those that you want more of: "
             f"{scorer}:target=PATH"
         )
-    return corpus_of_files(data, listed(target), text_column)
+    return corpus_of_files(data, listed(target), text_column, f"{scorer}:target_column=COLUMN")
 
 
-def corpus_of_files(data: Corpus, paths: Sequence[str], text_column: str) -> Corpus:
+def corpus_of_files(data: Corpus, paths: Sequence[str], text_column: str, option: str) -> Corpus:
     """Return the texts of files, folders or globs as a corpus that runs on the engine of the data.
 
+    ``text_column`` is their column of texts. Empty: as in the data, or ``text`` in a file without that. ``option`` is
+    how to name it, for messages.
+
     Raises:
-        SchemaError: if one of them names no files.
+        SchemaError: if one of them names no files, or a file has no column of texts.
     """
-    parts = _parts(batches.shards(paths), Reading(text_column=text_column))
-    return replace(data, parts=parts, folder=data.folder / EXCHANGES / "target", total=None)
+    reading, shards = data.reading.of_other_files(text_column), batches.shards(paths)
+    for shard in shards:
+        batches.require(shard, ("text",), head(shard, ("text",), reading.whole_mapping), names_texts(option))
+    return replace(data, parts=_parts(shards, reading), folder=data.folder / EXCHANGES / "target", total=None)
+
+
+def names_texts(option: str) -> str:
+    """Return what to do about a file without a column of texts."""
+    return f"Name its column of texts: {option}"
+
+
+def batches_of_files(data: Corpus, paths: str, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Yield the rows of files, folders or globs, joined by ``+``, in this process.
+
+    Raises:
+        SchemaError: if one of them names no files, or a file lacks one of the columns ``needs``.
+    """
+    reading = data.reading.of_other_files()
+    for shard in batches.shards(listed(paths)):
+        remedy = f"Name it with --columns {needs[0]}=COLUMN, or write it into the file"
+        batches.require(shard, needs, head(shard, needs, reading.whole_mapping), remedy)
+        yield from batches.batches(shard, needs, reading=reading)
 
 
 def listed(paths: str) -> list[str]:

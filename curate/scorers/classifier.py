@@ -119,7 +119,7 @@ def learn(
     *,
     good: str = "",
     bad: str = "",
-    column: str = "text",
+    column: str = "",
     rows: int = 10_000,
     buckets: int = 1 << 20,
     seed: int = 0,
@@ -134,8 +134,8 @@ def learn(
     Options:
         good: files, folders or globs of texts like those that are wanted, joined by + (default: none;
             one of good, model and fasttext is required).
-        bad: the same of texts that are not wanted (default: the data itself).
-        column: the column of both that holds their texts (default text).
+        bad: files, folders or globs of texts that are not wanted (default: the data itself).
+        column: the column of both that holds their texts (default: that of the data, or else text).
         rows: texts that are learned from, of each sample: those whose ids have the smallest hashes. Of each the first
             500 words count (default 10000).
         buckets: buckets into which words and word pairs are hashed (default 1048576).
@@ -163,8 +163,8 @@ def learn(
             f"classifier: buckets={buckets} must be 1 to {MOST_BUCKETS}, and rows={rows} must be "
             f"{_ngram_regression.LEAST_TEXTS} to {MOST_ROWS}"
         )
-    wanted = _texts(_target.corpus_of_files(corpus, _target.listed(good), column), rows, seed)
-    unwanted = _texts(_target.corpus_of_files(corpus, _target.listed(bad), column) if bad else corpus, rows, seed)
+    wanted = _texts(_sample(corpus, good, column), rows, seed)
+    unwanted = _texts(_sample(corpus, bad, column) if bad else corpus, rows, seed)
     # The data may hold the good texts too. A text of both samples would tell nothing.
     distinct = unwanted.filter(~unwanted.is_in(wanted.implode()))
     if len(distinct) < _ngram_regression.LEAST_TEXTS <= len(unwanted):
@@ -176,6 +176,10 @@ def learn(
     learned = _ngram_regression.learn(wanted, unwanted, buckets)
     held_out = [learned.auc, learned.low, learned.high, learned.penalty, *learned.tested, *learned.learned]
     return Classifier(learned.weights, np.array([learned.bias]), np.array(held_out, np.float64))
+
+
+def _sample(corpus: Corpus, paths: str, column: str) -> Corpus:
+    return _target.corpus_of_files(corpus, _target.listed(paths), column, "classifier:column=COLUMN")
 
 
 def _texts(corpus: Corpus, rows: int, seed: int) -> pl.Series:

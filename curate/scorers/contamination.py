@@ -95,7 +95,7 @@ class Contamination:
 
 
 def learn(
-    corpus: Corpus, *, against: str = "", against_columns: str = "text", n: int = 13, shortest: int = 8
+    corpus: Corpus, *, against: str = "", against_columns: str = "", n: int = 13, shortest: int = 8
 ) -> Contamination:
     """Return the scorer with the n-grams of the benchmark. The data themselves are not read.
 
@@ -105,7 +105,7 @@ def learn(
         against: files, folders or globs of benchmark texts, joined by ``+`` (required).
         against_columns: columns of the benchmark that hold text or lists of text, joined by ``+``. Each value is a text
             of its own, so that no n-gram crosses from a question to its answer. A file may lack some of the columns
-            (default text).
+            (default: the column of the texts of the data, or else text).
         n: words of an n-gram (default 13, as GPT-3).
         shortest: words that a benchmark text needs so that it is searched for (default 8, as GPT-3).
 

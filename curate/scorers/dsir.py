@@ -74,7 +74,7 @@ def learn(
     corpus: Corpus,
     *,
     target: str = "",
-    target_column: str = "text",
+    target_column: str = "",
     buckets: int = 10_000,
     smoothing: float = 1.0,
     normalise: bool = False,
@@ -83,7 +83,7 @@ def learn(
 
     Options:
         target: files, folders or globs, joined by +, of texts like those that are wanted (required).
-        target_column: the column of the target that holds its texts (default text).
+        target_column: the column of the target that holds its texts (default: that of the data, or else text).
         buckets: buckets into which n-grams are hashed (default 10000).
         smoothing: this number is added to the count of every bucket. Without it, a single n-gram that the target never
             uses could decide the score of a text. 0 adds 1e-8 to the share of each bucket instead, as the authors' code

@@ -112,7 +112,7 @@ def learn(
     threshold: float = THRESHOLD,
     seed: int = 0,
     against: str = "",
-    against_columns: str = "text",
+    against_columns: str = "",
 ) -> Duplicates:
     """Store the duplicates of each part of a corpus, or learn the texts of ``against``.
 
@@ -137,7 +137,7 @@ def learn(
         against: files, folders or globs of texts, joined by ``+``; the data are compared with them instead of with each
             other (default none).
         against_columns: columns of these files that hold text or lists of text, joined by ``+``; each value is a text
-            of its own (default text).
+            of its own (default: the column of the texts of the data, or else text).
 
     Source: the defaults are those of FineWeb, Penedo et al. 2024, arXiv 2406.17557.
 

@@ -7,9 +7,8 @@ import numpy as np
 import polars as pl
 
 from curate.errors import SchemaError
-from curate.scorers._target import listed
+from curate.scorers._target import batches_of_files
 from curate.scorers.memorization import check_models, influence, truths
-from curate.tables import batches
 from curate.tables.corpus import Corpus
 
 TESTS = 1024  # test rows compared at a time, to bound memory
@@ -68,11 +67,8 @@ def learn(corpus: Corpus, *, target: str = "") -> Influence:
         raise SchemaError(
             "influence has no target. Name a file of test rows with a column `correct`: influence:target=PATH"
         )
-    parts = [
-        truths(batch, "correct").astype(np.uint8)
-        for shard in batches.shards(listed(target))
-        for batch in batches.batches(shard, ("correct",))
-    ]
+    rows = batches_of_files(corpus, target, ("correct",))
+    parts = [truths(batch, "correct").astype(np.uint8) for batch in rows]
     if not parts or len({part.shape[1] for part in parts}) > 1:
         raise SchemaError(f"influence: {target} must have test rows with one bool for each model in `correct`")
     if corpus.first_batch(("member",)) is None:

@@ -136,7 +136,7 @@ def learn(
     corpus: Corpus,
     *,
     target: str = "",
-    target_column: str = "text",
+    target_column: str = "",
     unit: Literal["word", "byte"] = "word",
     order: int = 3,
     bits: int = 0,
@@ -151,8 +151,8 @@ def learn(
     heart, copies most of all: remove duplicates first.
 
     Options:
-        target: file, folder or glob of texts to learn from (default: the data itself).
-        target_column: the column of the target that holds its texts (default text).
+        target: files, folders or globs, joined by +, of texts to learn from (default: the data itself).
+        target_column: the column of the target that holds its texts (default: that of the data, or else text).
         unit: word or byte (default word).
         order: length of the longest k-gram in units (default 3).
         bits: base-2 logarithm of the cells in the table of each k, 10 to 32. With 0 the different k-grams are counted,

@@ -4,7 +4,7 @@ arXiv 2305.00054 computes potentials of the sampled rows. Here the c-transform e
 the cost has a second term: the distance between the class of the row and the class of the target row.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,10 +13,11 @@ import polars as pl
 from curate.errors import SchemaError, first_few
 from curate.scorers._labels import codes
 from curate.scorers._labels import labels as label_names
-from curate.scorers._target import listed
+from curate.scorers._target import batches_of_files, listed
 from curate.streaming.small_samples import sample_of_corpus
 from curate.tables import batches as tables
 from curate.tables.corpus import Corpus
+from curate.tables.reading import Reading
 from curate.tables.sample import smallest_hashes
 from curate.tables.shards import Shard
 from curate.transport.class_distances import class_distances
@@ -120,10 +121,9 @@ def learn(
     columns = (embedding, "label") if labels else (embedding,)
     source = sample_of_corpus(corpus, sample if target else 2 * sample, columns, seed=seed)
     if target:
-        target_shards = tables.shards(listed(target))
         if labels:
-            _check_labelled(target_shards)
-        goal = smallest_hashes(_read(target_shards, columns), sample, columns, seed=seed)
+            _check_labelled(tables.shards(listed(target)), corpus.reading.of_other_files())
+        goal = smallest_hashes(batches_of_files(corpus, target, columns), sample, columns, seed=seed)
     else:
         # rows are in the order of their hashes, so every second row makes a random half
         source, goal = source[::2], source[1::2]
@@ -139,7 +139,7 @@ def learn(
     if labels:
         members = (
             _members(sample_of_corpus(corpus, CLASS_ROWS, (embedding,), seed=seed, by="label"), embedding, "the data"),
-            _members(_target_members(target_shards, columns, embedding, seed), embedding, "the target"),
+            _members(_target_members(corpus, target, columns, seed), embedding, "the target"),
         )
         classes, table = _class_table(*members, spread)
         target_classes = np.array(sorted(members[1]))
@@ -150,14 +150,10 @@ def learn(
     return TransportValue(points[1], prices, np.array([spread, mean]), classes, class_costs, embedding)
 
 
-def _read(shards: Sequence[Shard], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    return (batch for shard in shards for batch in tables.batches(shard, columns))
-
-
-def _check_labelled(shards: Sequence[Shard]) -> None:
+def _check_labelled(shards: Sequence[Shard], reading: Reading) -> None:
     """Stop if a file of the target has no labels."""
     for shard in shards:
-        present = tables.columns(shard)
+        present = tables.columns(shard, reading)
         if present and "label" not in present:
             raise SchemaError(
                 f"transport_value: the target {shard.path} has no column label, which labels=true compares; it has "
@@ -181,8 +177,9 @@ def _checked_spread(rows: np.ndarray, goal: np.ndarray, embedding: str) -> float
     return spread
 
 
-def _target_members(shards: Sequence[Shard], columns: Sequence[str], embedding: str, seed: int) -> pl.DataFrame:
-    return smallest_hashes(_read(shards, columns), CLASS_ROWS, (embedding,), seed=seed, by="label")
+def _target_members(corpus: Corpus, target: str, columns: Sequence[str], seed: int) -> pl.DataFrame:
+    rows = batches_of_files(corpus, target, columns)
+    return smallest_hashes(rows, CLASS_ROWS, columns[:1], seed=seed, by="label")
 
 
 def _members(rows: pl.DataFrame, embedding: str, what: str) -> dict[str, np.ndarray]:

@@ -18,6 +18,9 @@ from curate.tables import batches, file_format, meanings
 from curate.tables.columns import vectors
 from curate.tables.meanings import Declaration
 
+# Options that name files of rows. They are read like the data: see `curate.scorers._target`.
+ROW_FILES = ("target", "good", "bad", "against")
+OTHER_FILES = ("path", "model", "badwords", "fasttext")  # tables of vectors, models, and lists of words
 SCORE_FILES = "score_files"  # the key of the format of score files, among those of the scorers
 
 
@@ -199,13 +202,12 @@ def files_read(specs: Sequence[str]) -> list[Path]:
     Scores depend on their content.
     """
     parsed = [options for _, options in map(open_sets.parse, specs)]
-    lists = [str(options[key]) for options in parsed for key in ("target", "good", "bad") if options.get(key)]
+    lists = [str(options[key]) for options in parsed for key in ROW_FILES[:-1] if options.get(key)]
     targets = sorted({path for paths in lists for path in listed_paths(paths)})
     paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
     against = sorted({str(options["against"]) for options in parsed if options.get("against")})
     paths += dict.fromkeys(shard.path for item in against for shard in shards_of(item))
-    keys = ("path", "model", "badwords", "fasttext")
-    others = {str(options[key]) for options in parsed for key in keys if options.get(key)}
+    others = {str(options[key]) for options in parsed for key in OTHER_FILES if options.get(key)}
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.
         paths += [path for path, _ in files.listed(str(pretrained.cached(item) or item))]

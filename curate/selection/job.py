@@ -1,6 +1,6 @@
 """Choose how many examples to take of each source, from samples of the sources and of a target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from curate.errors import SchemaError
 from curate.fitting.fit import FitOptions
@@ -17,8 +17,10 @@ from curate.selection.sources import Sources, offers, opened
 from curate.storage import artifacts
 from curate.storage.arguments import as_json
 from curate.tables.frames import Table
+from curate.tables.scored_inputs.pool_reading import mapped
 from curate.transport.ground_cost import problem
 
+UNMAPPED = {"columns": "", "text_column": "text", "join": "", "render": ""}  # arguments for files read as they are
 STARTS = 8  # of the fit of the law to pilots; it has few parameters
 
 
@@ -34,6 +36,10 @@ def select(
     distance: str = "transport",
     labels: bool | None = None,
     sample: int = samples.SAMPLE,
+    columns: str | Mapping[str, str] = "",
+    text_column: str = "text",
+    join: str | Sequence[str] = (),
+    render: str = "",
     limits: Limits = NO_LIMITS,
     prices: Mapping[str, float] | None = None,
     seed: int = 0,
@@ -59,6 +65,12 @@ def select(
         distance: "transport"; or "sliced" or "energy", which are cheaper and rougher.
         labels: Compare classes too, by the column ``label``; by default if all sides have it.
         sample: Most rows of a source that are used.
+        columns: Which columns of the sources stand for ``text``, ``id``, ``label`` and others, as for `curate.score`.
+            Sources that were scored are read as they were scored. The target is read in the same way, as far as it has
+            these columns.
+        text_column: The column of texts.
+        join: Columns of texts that are joined to one text, as for `curate.score`.
+        render: ``chat`` if the column of texts holds conversations, as for `curate.score`.
         limits: Limits on the shares, on passes over a source, and on money.
         prices: Price of an example, by source.
         seed: Every random choice follows from it.
@@ -71,17 +83,23 @@ def select(
     """
     # First, while the parameters are the only local names.
     recorded = arguments or as_json({k: v for k, v in locals().items() if k not in ("arguments", "seed")})
-    columns = column_map.parse(map)
-    recorded = {k: v for k, v in recorded.items() if k != "source"} | read_tables.how_read(columns, source)
+    run_columns, reading = column_map.parse(map), mapped(columns, text_column, join, render)
+    # Left out where they are not set, so that other files keep their bytes.
+    unset = {"source": "", **{k: v for k, v in UNMAPPED.items() if recorded.get(k, v) in (v, [])}}
+    recorded = {k: v for k, v in recorded.items() if k not in unset} | read_tables.how_read(run_columns, source)
     if not budget >= 1 or not float(budget).is_integer():  # neither NaN nor infinity is an integer
         raise SchemaError(f"a budget of {budget:g}: give a whole number of examples, 1 or more")
-    with opened(sources, target, budget) as inputs:
+    with opened(sources, target, budget, reading) as inputs:
         sides = [*inputs.pools, inputs.target]
-        drawn = samples.read(sides, embedding, encoder=encoder, labels=labels, limit=sample, seed=seed)
+        drawn = samples.read(
+            sides, inputs.reading_of, embedding, encoder=encoder, labels=labels, limit=sample, seed=seed
+        )
         compared = problem({pool.name: drawn[pool.name] for pool in inputs.pools}, drawn[inputs.target.name], seed=seed)
     offered = offers(inputs.pools, prices or {})
     pilots = (
-        None if runs is None else pilot_table.read(runs, eval, compared.names, map=columns.expressions, source=source)
+        None
+        if runs is None
+        else pilot_table.read(runs, eval, compared.names, map=run_columns.expressions, source=source)
     )
     size = 1.0 if pilots is None else float(pilots.recipes.params.max())
     purchase = Purchase(offered, Budget(float(budget), size), limits)

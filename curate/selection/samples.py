@@ -1,6 +1,6 @@
 """Read a bounded sample of each source and of the target, as vectors with labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,7 @@ from curate.encoders import Encoder, encode
 from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool
 from curate.tables import batches, scored
+from curate.tables.reading import Reading
 from curate.tables.sample import smallest_hashes
 from curate.transport.ground_cost import Samples
 
@@ -18,6 +19,7 @@ SAMPLE = 2000  # rows of a source that are used; more do not move the best mixtu
 
 def read(
     pools: Sequence[Pool],
+    reading_of: Callable[[Pool], Reading],
     column: str | None = None,
     *,
     encoder: str | None = None,
@@ -27,6 +29,8 @@ def read(
 ) -> dict[str, Samples]:
     """Read at most ``limit`` rows of every pool, as vectors and labels by the pool's name.
 
+    ``reading_of`` says how the files of a pool are read.
+
     The rows with the smallest hash of id and seed are taken, so that the order of rows does not matter. Vectors are of
     ``column`` (``emb.<name>``; None: the only one that all pools have), or of ``encoder`` on the text. ``labels``: read
     the column ``label``; None: if all pools have it.
@@ -34,17 +38,21 @@ def read(
     Raises:
         SchemaError: if there is no such column, a label is null, or a pool has no rows.
     """
-    have = {pool.name: set(batches.columns(batches.shards(pool.where)[0])) for pool in pools}
+    have = {pool.name: set(batches.columns(batches.shards(pool.where)[0], reading_of(pool))) for pool in pools}
     column = "text" if encoder else column or _column(have)
     if lack := [name for name, names in have.items() if column not in names]:
         raise SchemaError(
-            f"source {lack[0]!r} has no column {column!r}; it has {first_few(sorted(have[lack[0]]), near=column)}"
+            f"source {lack[0]!r} has no column {column!r}; it has {first_few(sorted(have[lack[0]]), near=column)}. "
+            f"Name it with --columns {column}=COLUMN"
         )
     labelled = all("label" in names for names in have.values()) if labels is None else labels
     if labelled and (lack := [name for name, names in have.items() if "label" not in names]):
         raise SchemaError(f"source {lack[0]!r} has no column 'label': give labels on every side, or --no-labels")
     needs = (column, "label") if labelled else (column,)
-    return {pool.name: _samples(pool.name, _smallest(pool, needs, limit, seed), column, encoder) for pool in pools}
+    return {
+        pool.name: _samples(pool.name, _smallest(pool, needs, reading_of(pool), limit, seed), column, encoder)
+        for pool in pools
+    }
 
 
 def _column(have: Mapping[str, set[str]]) -> str:
@@ -56,10 +64,10 @@ def _column(have: Mapping[str, set[str]]) -> str:
     raise SchemaError("no emb.<name> column that all sources and the target have: give --encoder hashed to embed texts")
 
 
-def _smallest(pool: Pool, needs: Sequence[str], limit: int, seed: int) -> pl.DataFrame:
+def _smallest(pool: Pool, needs: Sequence[str], reading: Reading, limit: int, seed: int) -> pl.DataFrame:
     """Return the rows of a pool with the smallest hashes of their ids."""
     try:
-        rows = smallest_hashes(scored.pool_batches(pool, tuple(needs)), limit, needs, seed=seed)
+        rows = smallest_hashes(scored.pool_batches(pool, tuple(needs), reading), limit, needs, seed=seed)
     except SchemaError as error:
         raise SchemaError(f"source {pool.name!r}: {error}") from None
     if rows.is_empty():

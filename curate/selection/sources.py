@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,7 +13,10 @@ from curate.pool.pool import Pool, check_examples, load_pools
 from curate.storage.scratch import scratch_folder
 from curate.tables import batches, frames
 from curate.tables.frames import Table
+from curate.tables.reading import Reading
+from curate.tables.scored_inputs.pool_reading import PoolReading, pool_reading
 from curate.tables.shards import Shard
+from curate.tables.token_counts import COLUMN, ESTIMATE
 
 Sources: TypeAlias = str | Path | Mapping[str, Table]
 TARGET = "the target"  # its name as a pool
@@ -24,7 +27,7 @@ class SelectionInputs:
     """Sources and target as pools to read from, and what to record of them.
 
     ``files``: all files that are read. ``hashes``: content hashes of tables in memory, by name. ``notes``: the sources
-    that were left out.
+    that were left out. ``readings``: how the files are read.
     """
 
     pools: tuple[Pool, ...]
@@ -32,6 +35,11 @@ class SelectionInputs:
     files: tuple[Path, ...]
     hashes: Mapping[str, str]
     notes: tuple[str, ...] = ()
+    readings: PoolReading = field(default_factory=PoolReading)
+
+    def reading_of(self, pool: Pool) -> Reading:
+        """Return how the files of a source, or of the target, are read."""
+        return self.readings.targets if pool is self.target else self.readings.of(pool)
 
     def recorded_pools(self) -> tuple[Pool, ...]:
         """Return the pools as plan.json holds them: a table in memory has no place on disk."""
@@ -39,11 +47,14 @@ class SelectionInputs:
 
 
 @contextmanager
-def opened(sources: Sources, target: Table, examples: float) -> Iterator[SelectionInputs]:
+def opened(
+    sources: Sources, target: Table, examples: float, reading: Reading = batches.READING
+) -> Iterator[SelectionInputs]:
     """Yield the sources and the target as pools; each source offers ``examples`` examples, unless pools.json says.
 
     ``sources``: pools.json; or a folder or glob of files with a ``source`` column or folder; or a path or table for
-    each name. Tables in memory lie in temporary files meanwhile, so that they are read exactly like files.
+    each name. Tables in memory lie in temporary files meanwhile, so that they are read exactly like files. ``reading``
+    says which columns the files have: see `pool_reading`.
     """
     with scratch_folder() as folder:
         tables = {**(sources if isinstance(sources, Mapping) else {}), TARGET: target}
@@ -54,11 +65,11 @@ def opened(sources: Sources, target: Table, examples: float) -> Iterator[Selecti
             batches.write(path, [frame])
             paths[name] = str(path)
         if isinstance(sources, Mapping):
-            every = [(name, _named_pool(name, paths[name], examples)) for name in sorted(sources)]
+            every = [(name, _named_pool(name, paths[name], examples, reading)) for name in sorted(sources)]
         elif str(sources).endswith(".json"):
             every = [(pool.name, pool) for pool in load_pools(Path(str(sources)))]
         else:
-            every = _pools_of_files(str(sources), examples)
+            every = _pools_of_files(str(sources), examples, reading)
         pools = tuple(pool for _, pool in every if pool is not None)
         empty = [name for name, pool in every if pool is None]
         if not pools:
@@ -71,7 +82,8 @@ def opened(sources: Sources, target: Table, examples: float) -> Iterator[Selecti
         hashes = {name: frames.content_hash(frame) for name, frame in in_memory.items()}
         target_pool = Pool(TARGET, 1.0, 1, where=(paths[TARGET],))
         notes = tuple(f"source {name!r} is left out: all its texts are empty or null" for name in empty)
-        yield SelectionInputs(pools, target_pool, tuple(files), hashes, notes)
+        readings = pool_reading(pools, [paths[TARGET]], reading)
+        yield SelectionInputs(pools, target_pool, tuple(files), hashes, notes, readings)
 
 
 def offers(pools: Sequence[Pool], prices: Mapping[str, float]) -> tuple[Pool, ...]:
@@ -106,27 +118,29 @@ def _price_of_example(pool: Pool) -> float | None:
     return None if pool.cost_per_token is None else pool.cost_per_token * pool.tokens / examples_of(pool)
 
 
-def _named_pool(name: str, path: str, examples: float) -> Pool | None:
+def _named_pool(name: str, path: str, examples: float, reading: Reading) -> Pool | None:
     """Return one source of a mapping; a ``source`` column in its rows does not matter."""
-    counts = [count for shard in batches.shards([path]) for count in _counts(shard).values()]
-    return _pool(name, [path], counts, examples, filtered=False)
+    counts = [count for shard in batches.shards([path]) for count in _counts(shard, reading).values()]
+    return _pool(name, [path], counts, examples, reading, filtered=False)
 
 
-def _pools_of_files(sources: str, examples: float) -> list[tuple[str, Pool | None]]:
+def _pools_of_files(sources: str, examples: float, reading: Reading) -> list[tuple[str, Pool | None]]:
     """Return each source that the rows of the files name, with its pool."""
     places: dict[str, list[str]] = {}
     counts: dict[str, list[tuple[int, int]]] = {}
     for shard in batches.shards([sources]):
-        for name, count in _counts(shard).items():
+        for name, count in _counts(shard, reading).items():
             places.setdefault(name, []).append(str(shard.path))
             counts.setdefault(name, []).append(count)
-    return [(name, _pool(name, places[name], counts[name], examples, filtered=True)) for name in sorted(places)]
+    return [
+        (name, _pool(name, places[name], counts[name], examples, reading, filtered=True)) for name in sorted(places)
+    ]
 
 
-def _counts(shard: Shard) -> dict[str, tuple[int, int]]:
+def _counts(shard: Shard, reading: Reading) -> dict[str, tuple[int, int]]:
     """Return tokens and rows of each source in a file."""
     totals: dict[str, tuple[int, int]] = {}
-    for batch in batches.batches(shard):
+    for batch in batches.batches(shard, reading=reading):
         sums = batch.group_by("source").agg(pl.col("tokens").sum(), rows=pl.len()).sort("source")
         for name, tokens, rows in sums.rows():
             tokens_before, rows_before = totals.get(name, (0, 0))
@@ -135,7 +149,13 @@ def _counts(shard: Shard) -> dict[str, tuple[int, int]]:
 
 
 def _pool(
-    name: str, places: Sequence[str], counts: Sequence[tuple[int, int]], examples: float, *, filtered: bool
+    name: str,
+    places: Sequence[str],
+    counts: Sequence[tuple[int, int]],
+    examples: float,
+    reading: Reading,
+    *,
+    filtered: bool,
 ) -> Pool | None:
     """Return a pool that offers ``examples`` examples, with the tokens an example of the samples.
 
@@ -148,4 +168,12 @@ def _pool(
         return None
     tokens = max(1.0, examples * total / rows)
     source = {"source": name} if filtered else None
-    return Pool(name=name, tokens=tokens, examples=round(examples), where=tuple(places), filter=source)
+    counted = all("tokens" in batches.columns(shard, reading) for shard in batches.shards(places))
+    return Pool(
+        name=name,
+        tokens=tokens,
+        examples=round(examples),
+        where=tuple(places),
+        filter=source,
+        token_counts=COLUMN if counted else ESTIMATE,
+    )

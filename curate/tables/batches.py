@@ -22,6 +22,7 @@ from curate.tables.columns import arrow_types, column_types, vectors
 from curate.tables.columns.arrow_types import inner_names
 from curate.tables.columns.vectors import finite
 from curate.tables.cutting import cut, string_bytes
+from curate.tables.mapping.file_columns import bound
 from curate.tables.readers import Head, head
 from curate.tables.reading import BATCH_BYTES, BATCH_ROWS, ROW, Reading, Request
 from curate.tables.scored_inputs.row_hash import BLOCK_ROWS, RowHasher
@@ -70,8 +71,10 @@ def columns(shard: Shard, reading: Reading = READING) -> Mapping[str, pa.DataTyp
     return head(shard, (), reading.whole_mapping).columns
 
 
-def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) -> None:
+def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None, remedy: str = "") -> None:
     """Check that a shard has the columns that a job reads, and has each only once.
+
+    ``remedy`` says what to do about a missing column, where the job knows better than this function.
 
     Raises:
         SchemaError: with the first column that is missing or stands there twice, and what to do about it.
@@ -98,7 +101,10 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None) 
         elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
             hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
         names = first_few(present, near=missing[0]) if present else "no columns"
-        raise SchemaError(f"{shard.path} has no column {missing[0]!r}; it has {names}. {hint}")
+        what = repr(missing[0])
+        if shard_head.view is not None and missing[0] in shard_head.view.lacking:
+            what = f"{shard_head.view.lacking[missing[0]]!r} for {missing[0]}, and none called {what}"
+        raise SchemaError(f"{shard.path} has no column {what}; it has {names}. {remedy or hint}")
 
 
 def batches(
@@ -169,6 +175,19 @@ def batches(
         vectors.check(frame, shard.path, widths)
         yield frame[:, [*identity, *needs]]
         position += frame.height
+
+
+def table_head(table: pl.DataFrame, reading: Reading, where: Path) -> Head:
+    """Return the columns of a table in memory, by the names that jobs use. ``where`` stands for the file.
+
+    Raises:
+        SchemaError: if the table lacks a mapped column.
+    """
+    columns = {name: field.type for name, field in zip(table.columns, table[:0].to_arrow().schema, strict=True)}
+    if reading.whole_mapping.is_empty:
+        return Head(columns, None)
+    view = bound(reading.whole_mapping, columns, where, lines=False)
+    return Head(view.columns, None, view=view)
 
 
 def from_table(

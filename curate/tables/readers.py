@@ -58,7 +58,8 @@ def head(shard: Shard, needs: Sequence[str] = (), mapping: ColumnMapping = UNMAP
     with _named(shard):
         if mapping.is_empty:
             return _head(shard, needs)
-        unmapped = [name for name in needs if name not in mapping.written and not (name == "text" and mapping.join)]
+        replaced = {*mapping.written, *(("text",) if mapping.join else ())} - {*mapping.optional}
+        unmapped = [name for name in needs if name not in replaced]
         wanted = (*unmapped, *file_columns.certain_columns(mapping))
         nested = file_columns.paths_read(mapping)
         whole = _head(shard, wanted, nested)

@@ -1,7 +1,7 @@
 """How the input files of a job are read, and the sizes that bound its memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -95,6 +95,14 @@ class Reading:
     def whole_mapping(self) -> ColumnMapping:
         """The mapping with the column of texts."""
         return column_mapping.with_text(self.mapping, self.text_column)
+
+    def of_other_files(self, text_column: str = "") -> "Reading":
+        """Return how to read files beside the data, such as a target: like the data, as far as they have its columns.
+
+        ``text_column`` is the column of texts by the name that it has in these files. Empty: as in the data.
+        """
+        mapping = column_mapping.of_other_files(self.whole_mapping, text_column)
+        return replace(self, text_column="text", mapping=mapping, judged=(), bad_lines=None)
 
     def column(self, name: str) -> str:
         """Return the name in the files of a column that batches call ``name``.

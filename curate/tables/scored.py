@@ -150,6 +150,14 @@ def token_counts(scores: Path) -> str:
     return str(job(scores).get("tokens", "")) if files.exists(record_path(scores)) else ""
 
 
+def tokens_noun_of(pools: Iterable[Pool]) -> str:
+    """Return what people read for the tokens of pools. For pools that do not say it, the folders of scores do."""
+    recorded = (
+        pool.token_counts or (token_counts(Path(pool.scores)) if pool.scores is not None else "") for pool in pools
+    )
+    return counts_of_tokens.noun(counts_of_tokens.together(recorded))
+
+
 def tokens_noun(folders: Iterable[str | Path | None]) -> str:
     """Return what people read for the tokens of rows of several score folders: see `token_counts.noun`.
 
@@ -345,12 +353,15 @@ def members(pool: Pool, batch: pl.DataFrame) -> np.ndarray:
     return mask
 
 
-def pool_batches(pool: Pool, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
-    """Yield the rows of a pool, with ``id, source, tokens`` and ``needs``, in file and row order."""
+def pool_batches(pool: Pool, needs: Sequence[str], unscored: Reading = batches.READING) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a pool, with ``id, source, tokens`` and ``needs``, in file and row order.
+
+    The files of a pool with scores are read as they were scored, and those of another one as ``unscored`` says.
+    """
     if pool.scores is None:
         for shard in batches.shards(pool.where):
             # Columns to filter by must be read, though the caller did not ask for them.
-            for batch in batches.batches(shard, (*needs, *pool_columns([pool]))):
+            for batch in batches.batches(shard, (*needs, *pool_columns([pool])), reading=unscored):
                 yield batch.filter(members(pool, batch)) if pool.filter or pool.score else batch
         return
     scores = Path(pool.scores)

@@ -4,8 +4,11 @@ A count is true if the user's file has it, or a tokenizer made it. Otherwise it 
 which is an estimate, and every text that people read calls it one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
+
+from curate.errors import first_few
+from curate.pool.pool import Pool
 
 # What the record of a scoring job says: every row of every file has a count in a column of its own; a tokenizer counted
 # them (scorer `length` with a tokenizer); or some or all are estimates.
@@ -14,6 +17,7 @@ COLUMN: TokenCounts = "column"
 TOKENIZER: TokenCounts = "tokenizer"
 ESTIMATE: TokenCounts = "estimate"
 
+HOW_TO_COUNT = "To count them, score with --scorer length:tokenizer=FILE"
 TOKENS = "tokens"
 ESTIMATED_TOKENS = "tokens (bytes / 4)"
 
@@ -33,3 +37,14 @@ def together(counts: Iterable[str]) -> str:
         if kind in kinds:
             return kind
     return ""
+
+
+def estimate_lines(pools: Sequence[Pool]) -> tuple[str, ...]:
+    """Return a line that names the pools whose tokens are estimates; none if no pool is recorded as such."""
+    names = [pool.name for pool in pools if pool.token_counts == ESTIMATE]
+    if not names:
+        return ()
+    of_which = "the pools" if len(names) == len(pools) else first_few(names)
+    return (
+        f"The tokens of {of_which} are estimates: {ESTIMATED_TOKENS}. So are the passes over them. {HOW_TO_COUNT}.",
+    )

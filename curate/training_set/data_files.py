@@ -13,6 +13,7 @@ from curate.tables import batches, scored
 from curate.tables.batches import Reading, Shard
 from curate.tables.scored import DECISIONS
 from curate.tables.scored_inputs import line_losses
+from curate.tables.scored_inputs.pool_reading import pool_reading
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,19 @@ class DataFile:
         return (self.data.path, *([self.scores.path] if self.scores else []), *decisions)
 
 
-def data_files(pools: Sequence[Pool], *, partial: bool = False) -> tuple[DataFile, ...]:
+def data_files(
+    pools: Sequence[Pool], *, partial: bool = False, unscored: Reading = batches.READING
+) -> tuple[DataFile, ...]:
     """Return the files of all pools. Pools of the same scored data share a file, so that it is read once.
 
-    With ``partial``, scores may be of a job that has not ended.
+    With ``partial``, scores may be of a job that has not ended. ``unscored`` says how the files of pools without scores
+    are read; the others are read as they were scored.
 
     Raises:
         Unfinished: if the job that scored or pruned a pool has not ended.
         SchemaError: if a pool names no files, or a file that it needs is missing.
     """
+    readings = pool_reading(pools, (), unscored)
     # Bins of one source differ only in their score range: one reading marks the rows of all of them.
     same_data: dict[tuple[object, ...], list[tuple[int, Pool]]] = {}
     for number, pool in enumerate(pools):
@@ -54,7 +59,7 @@ def data_files(pools: Sequence[Pool], *, partial: bool = False) -> tuple[DataFil
     result: list[DataFile] = []
     for members in same_data.values():
         _, pool = members[0]
-        pairs, reading = _files(pool, partial)
+        pairs, reading = _files(pool, partial), readings.of(pool)
         kept = Path(pool.kept) if pool.scores and pool.kept else None
         for data, scores in pairs:
             if pool.scores:
@@ -67,13 +72,13 @@ def data_files(pools: Sequence[Pool], *, partial: bool = False) -> tuple[DataFil
     return tuple(result)
 
 
-def _files(pool: Pool, partial: bool) -> tuple[list[tuple[Shard, Shard | None]], Reading]:
-    """Return the data files of a pool with their score files, and how they are read."""
+def _files(pool: Pool, partial: bool) -> list[tuple[Shard, Shard | None]]:
+    """Return the data files of a pool with their score files."""
     if not pool.where:
         raise SchemaError(f"pool {pool.name!r} names no files. List them in its `where` in pools.json")
     if pool.scores is None:
-        return [(shard, None) for shard in batches.shards(pool.where)], Reading()
+        return [(shard, None) for shard in batches.shards(pool.where)]
     if pool.kept:
         scored.check_decisions(Path(pool.scores), Path(pool.kept))
     pairs = scored.with_inputs(Path(pool.scores), batches.inputs(pool.where).shards, partial=partial)
-    return [(data, shard) for shard, data in pairs], scored.reading(Path(pool.scores))
+    return [(data, shard) for shard, data in pairs]

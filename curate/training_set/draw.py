@@ -24,13 +24,15 @@ from curate.progress import Progress, silent
 from curate.storage import completion, s3
 from curate.storage.files import sweep
 from curate.streaming import near_duplicates
-from curate.tables import out_folder, scored
+from curate.tables import batches, out_folder, scored
 from curate.tables.data_set import card
-from curate.tables.token_counts import TOKENS
+from curate.tables.reading import Reading
+from curate.tables.token_counts import ESTIMATED_TOKENS, TOKENS
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set import data_files as files_of_pools
 from curate.training_set import job_record, shuffle, stages, tags
 from curate.training_set.columns import output_names
+from curate.training_set.data_files import DataFile
 from curate.training_set.drawing_job import DrawingJob
 from curate.training_set.holdout import held_rows, steps
 from curate.training_set.holdout.groups import Holdout
@@ -139,6 +141,7 @@ def draw(
     progress: Progress = silent,
     tag: str = "",
     holdout: Holdout | None = None,
+    unscored: Reading = batches.READING,
 ) -> TrainingSet:
     """Write ``out/part-00000.parquet`` and so on, of ``shard_rows`` rows each.
 
@@ -148,7 +151,8 @@ def draw(
     with equal ids go by file and row). The same call continues a job that was interrupted.
 
     Values of the column ``tag`` are prepended to the texts, and their tokens count. ``holdout`` sets rows aside in
-    ``out/holdout/data``; pools are drawn from the others.
+    ``out/holdout/data``; pools are drawn from the others. ``unscored`` says how the files of pools without scores are
+    read.
 
     The folder is recorded as begun; who writes index.json records its end. ``partial``: scores may be of a job that has
     not ended.
@@ -166,7 +170,7 @@ def draw(
     check_apart(out, pools)
     if holdout is not None:
         holdout.check()
-    data_files = files_of_pools.data_files(pools, partial=partial)
+    data_files = files_of_pools.data_files(pools, partial=partial, unscored=unscored)
     for file in data_files if tag else ():
         tags.check(file.data, file.reading)
     counters = {name: tags.counter(name) for name in sorted({f.score_folder for f in data_files})} if tag else {}
@@ -191,7 +195,7 @@ def draw(
     warnings = tuple(line for scores in folders for line in scored.left_out(scores).warnings)
     warnings += _unlinked(folders, pools, holdout)
     held = tuple(_shard(out, path.relative_to(out).as_posix()) for path in steps.held_files(job))
-    hashes, noun = job_record.hashes(job.record), scored.tokens_noun(pool.scores for pool in pools)
+    hashes, noun = job_record.hashes(job.record), _tokens_noun(pools, data_files)
     names = output_names(data_files)
     tag_notes = tuple(
         f"the tokens of the tags of {scores} are estimates (bytes / 4): {counter.reason}"
@@ -201,6 +205,14 @@ def draw(
     return TrainingSet(
         *(out, mixture.tokens, mixture.left_out, draws, shards, hashes, warnings, noun, holdout, held, names, tag_notes)
     )
+
+
+def _tokens_noun(pools: Sequence[Pool], data_files: Sequence[DataFile]) -> str:
+    """Return what people read for the tokens of the rows: estimates where a file has no counts, and nobody counted."""
+    unscored = (file for file in data_files if file.scores is None)
+    if any("tokens" not in batches.columns(file.data, file.reading) for file in unscored):
+        return ESTIMATED_TOKENS
+    return scored.tokens_noun_of(pools)
 
 
 def _unlinked(folders: Sequence[Path], pools: Sequence[Pool], holdout: Holdout | None) -> tuple[str, ...]:

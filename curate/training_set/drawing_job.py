@@ -1,7 +1,7 @@
 """The arguments of one drawing of a training set, which every step reads, and the paths that the steps share."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,12 +78,20 @@ class DrawingJob:
             **({"tag": self.tag} if self.tag else {}),
             **({"tokenizers of tags": tokenizers} if (tokenizers := self.tag_tokenizers) else {}),
             **({"columns": list(names)} if (names := output_names(self.data_files)) else {}),
+            **({"mapped columns": mapped} if (mapped := self._mapped_columns) else {}),
             **({"holdout": self.holdout.share, "holdout by": self.holdout.by} if self.holdout else {}),
             **{f"tokens of pool {part.pool.name}": part.tokens for part in self.parts},
             **{f"phases of pool {p.pool.name}": [list(phase) for phase in p.phases] for p in self.parts if p.phases},
             # Whole pools are compared too: a pool with other filters or folders is another job.
-            **{f"pool {row['name']}": row for row in to_json([part.pool for part in self.parts])},
+            # Where tokens were counted decides no row, and older pools do not say it.
+            **{f"pool {row['name']}": row for row in to_json([replace(p.pool, token_counts=None) for p in self.parts])},
         }
+
+    @property
+    def _mapped_columns(self) -> dict[str, object]:
+        """What the user said about the columns of pools without scores. How others were scored is recorded there."""
+        unscored = (file for file in self.data_files if file.scores is None)
+        return next((file.reading.whole_mapping.record() for file in unscored), {})
 
     @property
     def tag_tokenizers(self) -> dict[str, str]:

@@ -3,7 +3,7 @@
 In: a plan, a schedule or pools, as the path of their file or in memory. Out: shards and index.json.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from curate.engines import Engine
@@ -17,6 +17,7 @@ from curate.progress import Progress, silent
 from curate.storage import artifacts, completion
 from curate.storage.locks import lock
 from curate.tables.data_set import card
+from curate.tables.scored_inputs.pool_reading import mapped
 from curate.tables.writer import SHARD_ROWS
 from curate.training_set.draw import STEP, TrainingSet, check_apart, draw
 from curate.training_set.holdout import groups
@@ -45,6 +46,10 @@ def materialize(
     tag: str = "",
     holdout: float | None = None,
     holdout_by: str = "",
+    columns: str | Mapping[str, str] = "",
+    text_column: str = "text",
+    join: str | Sequence[str] = (),
+    render: str = "",
 ) -> TrainingSet:
     """Draw a training set into Parquet shards below ``out``, shuffled, with exact counts of rows and tokens.
 
@@ -70,6 +75,11 @@ def materialize(
         holdout: the share of the tokens to set aside, to ``out/holdout/data``. Rows that `duplicates` links are set
             aside together, or not at all. The plan is drawn from the other rows.
         holdout_by: a column whose equal values are set aside together instead, such as ``domain``.
+        columns: which columns of the files of pools without scores stand for ``text``, ``id`` and others, as for
+            `curate.score`. Pools that were scored are read as they were scored.
+        text_column: the column of texts in these files.
+        join: columns of texts in these files that are joined to one text, as for `curate.score`.
+        render: ``chat`` if their column of texts holds conversations, as for `curate.score`.
 
     The same call continues a job that was interrupted.
 
@@ -84,7 +94,7 @@ def materialize(
         pools = tuple(pools)
     planned = _plan_or_pools(plan)
     mixture = _mixture(planned, pools, budget)
-    held_out = groups.holdout(holdout, holdout_by)
+    held_out, unscored = groups.holdout(holdout, holdout_by), mapped(columns, text_column, join, render)
     check_apart(out, [part.pool for part in mixture.parts])
     with lock.held(out, "materialize", take_over=take_over, progress=progress):
         training_set = draw(
@@ -98,6 +108,7 @@ def materialize(
             progress=progress,
             tag=tag,
             holdout=held_out,
+            unscored=unscored,
         )
         paths = {"plan": _path(plan), "pools": _path(pools)}
         # The files behind the pools were hashed while they were drawn from; what is in memory is hashed here.
@@ -109,6 +120,7 @@ def materialize(
         arguments: dict[str, object] = {**paths, "budget": budget, "shard_rows": shard_rows}
         # Left out where it is not set, so that other files keep their bytes.
         chosen = {"partial": partial, "tag": tag, "holdout": holdout, "holdout_by": holdout_by}
+        chosen |= unscored.whole_mapping.record()
         arguments |= {name: value for name, value in chosen.items() if value}
         made_by = artifacts.made_by(
             arguments, [path for path in paths.values() if path is not None], seed, tables=hashes

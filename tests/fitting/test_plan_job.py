@@ -15,6 +15,7 @@ from curate.planning import plan as planner
 from curate.planning.limits import Group, Limits
 from curate.planning.plans import Plans
 from curate.pool.pool import Budget, load_pools, to_json
+from curate.reporting.plan import plan_sections
 from curate.runs.predictors.blend import Blend
 from curate.storage import artifacts
 
@@ -239,3 +240,28 @@ def test_runs_of_one_size_give_the_same_mixture_at_every_size_and_a_warning(tmp_
     # The law itself would plan another mixture at the larger size.
     of_law = planner.optimize(joint, pools(a=1e13, b=1e13, c=1e13), Budget(2e10, 1e9))
     assert of_law.weights["a"] != pytest.approx(large["weights"]["a"], abs=1e-2)
+
+
+def test_estimated_tokens_are_called_estimates(everything, tmp_path):
+    """A pool says where its tokens were counted; files of older versions do not."""
+    artifacts.save(tmp_path / "old.json", "pools", {"pools": to_json(POOLS)})
+    assert "token_counts" not in (tmp_path / "old.json").read_text()
+    assert load_pools(tmp_path / "old.json") == POOLS
+    counts = dict(zip("abc", ("column", "estimate", "tokenizer"), strict=True))
+    mixed = tuple(replace(pool, token_counts=counts[pool.name]) for pool in POOLS)
+    artifacts.save(tmp_path / "pools.json", "pools", {"pools": to_json(mixed)})
+    assert load_pools(tmp_path / "pools.json") == mixed
+    assert "bytes / 4" not in everything.summary()
+    line = (
+        "The tokens of b are estimates: tokens (bytes / 4). So are the passes over them. To count them, score with "
+        "--scorer length:tokenizer=FILE."
+    )
+    assert line in replace(everything, pools=mixed).summary().splitlines()
+    guessed = tuple(replace(pool, token_counts="estimate") for pool in POOLS)
+    plans = replace(everything, pools=guessed)
+    plans.save(tmp_path / "plan.json")
+    assert "The tokens of the pools are estimates" in plans.summary()
+    assert "The tokens of the pools are estimates" in next(plan_sections(tmp_path)).text
+    with pytest.raises(SchemaError, match="token_counts"):
+        artifacts.save(tmp_path / "bad.json", "pools", {"pools": [{**to_json(POOLS)[0], "token_counts": "guess"}]})
+        load_pools(tmp_path / "bad.json")

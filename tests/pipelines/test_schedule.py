@@ -1,6 +1,7 @@
 """`curate schedule`: what it writes, what it prints, and what it says when asked for the impossible."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -258,3 +259,10 @@ def test_broken_plans(job, tmp_path, content, message):
 )
 def test_wrong_usage(job, arguments, message):
     assert message in usage(job(*arguments))
+
+
+def test_passes_over_estimated_tokens_are_called_estimates(job):
+    assert "bytes / 4" not in job("temperature", "--tokens", 1e12).out
+    guessed = [replace(pool, token_counts="estimate") for pool in MC4]
+    artifacts.save(Path("pools.json"), "pools", {"pools": to_json(guessed)})
+    assert "The tokens of the pools are estimates: tokens (bytes / 4)." in job("temperature", "--tokens", 1e12).out

@@ -106,7 +106,35 @@ def repeated_ids(folder: Path) -> None:
     frame.with_columns(text=pl.col("text") + " Another.").write_parquet(folder / "b.parquet")
 
 
+def labelled(folder: Path) -> None:
+    """Short texts of three classes."""
+    rows = [{"text": f"{prose(i)} {'abc'[i % 3] * 9}", "label": "abc"[i % 3]} for i in range(60)]
+    (folder / "classes.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
+def tiny(folder: Path) -> None:
+    """Three rows."""
+    pl.DataFrame({"text": [prose(i) for i in range(3)]}).write_parquet(folder / "three.parquet")
+
+
+def greek(folder: Path) -> None:
+    """Texts in another script."""
+    words = "η γρήγορη καφέ αλεπού πηδάει σήμερα πάνω από τον τεμπέλη σκύλο και τρέχει μετά στο δάσος".split()
+    texts = [" ".join(words[(i * 7 + j * (1 + i % 5)) % len(words)] for j in range(60)) + f" {i}." for i in range(40)]
+    pl.DataFrame({"text": texts}).write_parquet(folder / "greek.parquet")
+
+
+def mixed(folder: Path) -> None:
+    """Prose, and code that repeats its lines, in two sources."""
+    body = "    if value is None:\n        raise ValueError(name)\n    return value\n"
+    programs = [f"def check_{i}_{j}(name, value):\n{body}" for i in range(20) for j in range(12)]
+    rows = [{"text": prose(i), "source": "books"} for i in range(60)]
+    rows += [{"text": "\n".join(programs[12 * i : 12 * i + 12]), "source": "code"} for i in range(20)]
+    (folder / "mixed.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+
+
 WRITERS = [parquet, jsonl, csv, pairs, code, chat, parts, parts_alone, json_in_csv, repeated_ids]
+WRITERS += [labelled, tiny, greek, mixed]
 
 
 @pytest.fixture
@@ -236,6 +264,77 @@ def test_code_is_told_from_prose():
     assert not measure(pl.Series([prose(i) for i in range(9)])).are_code
     assert measure(pl.Series(["a", "a", None, " "])).copies == 0.5
     assert measure(pl.Series(["a", "a", None, " "])).empty == 0.5
+
+
+def requirements(proposal) -> list[str]:
+    return tomllib.loads(proposal.text)["prune"]["require"]
+
+
+def test_rules_for_prose_are_not_applied_to_code(data):
+    code(data)
+    proposal = propose(["data"])
+    assert requirements(proposal) == ["score.length >= 1", "score.duplicates >= 0.25"]
+    assert "Gopher's limits are for prose, and good code repeats more." in proposal.text.replace("\n    # ", " ")
+    assert '    # "score.repetition >= 0",' in proposal.text.splitlines()
+    (data / "code.parquet").unlink()
+    mixed(data)
+    proposal = propose(["data"])
+    assert "score.repetition >= 0" not in requirements(proposal)
+    (line,) = [line for line in proposal.lines if line.startswith("not applied: score.repetition")]
+    assert line.endswith("write it for the others: source = 'code' OR (score.repetition >= 0)")
+    assert "Of the texts that look like code 100.0% fail." in proposal.text.replace("\n    # ", " ")
+    (data / "mixed.jsonl").unlink()
+    parquet(data)
+    assert "score.repetition >= 0" in requirements(propose(["data"]))
+
+
+def without_marks(recipe: str, wanted: str) -> str:
+    """The recipe in which a user removed the marks in front of what is not done."""
+    tables, lines, in_table = [], [], False
+    for line in recipe.splitlines():
+        plain = line.strip().removeprefix("# ")
+        in_table = (in_table and line.startswith("# ")) or line.startswith("# [[score]]")
+        if in_table or plain.startswith(f'"score.{wanted}'):
+            line = plain
+        lines.append(line)
+    return "\n".join([*lines, *tables])
+
+
+@pytest.mark.parametrize("write", [labelled, code, chat, greek])
+def test_what_needs_files_of_the_user_stands_in_comments(data, cli, write):
+    write(data)
+    proposal = propose(["data"])
+    written = tomllib.loads(proposal.text)
+    assert not {"contamination", "classifier", "label_quality"} & {table["scorer"] for table in written["score"]}
+    whole = tomllib.loads(without_marks(proposal.text, "contamination"))
+    names = [table["scorer"] for table in whole["score"]]
+    assert names[len(written["score"]) :][:2] == ["contamination", "classifier"]
+    assert "score.contamination >= 1" in whole["prune"]["require"]
+    assert ("label_quality" in names) == (write is labelled)
+    # With files in their places it runs.
+    Path("benchmarks").mkdir()
+    Path("good").mkdir()
+    column = written["data"].get("columns", {}).get("text", "text")
+    question = "Who ever wrote sentence number {} quite like this one before, anywhere else or in any book"
+    texts = pl.DataFrame({column if write is code else "text": [question.format(i) for i in range(30)]})
+    texts.write_ndjson("benchmarks/b.jsonl")
+    texts.write_ndjson("good/g.jsonl")
+    Path("recipe.toml").write_text(without_marks(proposal.text, "contamination"))
+    done = cli("run", "recipe.toml", "--out", "out")
+    assert done.code == 0, done.err
+    scores = pl.read_parquet(next(Path("out/scores").glob("*.scores.parquet")))
+    assert {"score.contamination", "score.classifier"} <= {*scores.columns}
+
+
+def test_a_recipe_leaves_some_of_the_data(data):
+    """Each filter removes less than half; together they would remove nearly all."""
+    short = [" ".join(f"word{i}x{j}" for j in range(30)) for i in range(30)]
+    repeats = ["the same line of words\n" * 60 + str(i) for i in range(30)]
+    pl.DataFrame({"text": [*short, *repeats, prose(1), prose(2)]}).write_parquet(data / "a.parquet")
+    proposal = propose(["data"])
+    assert "62 rows are few: read removal.md to see whether good ones are lost" in proposal.lines
+    assert not {"score.length >= 50 AND score.length <= 100000", "score.repetition >= 0"} <= {*requirements(proposal)}
+    assert any("with the others it would remove over 90% of the data" in line for line in proposal.lines)
 
 
 def test_the_commonest_language_is_proposed(data):

@@ -163,6 +163,7 @@ def test_the_command_line(cli, tmp_path):
     arguments = ("score", data, "--scorer", "length", "--out", tmp_path / "out")
     assert "tokens (bytes / 4)" in cli(*arguments, "--text-column", "Raw Content").out
     assert cli("pools", tmp_path / "out", "--out", tmp_path / "pools.json").out.startswith("pool  tokens (bytes / 4)")
+    assert '"token_counts": "estimate"' in (tmp_path / "pools.json").read_text()
     cli("prune", tmp_path / "out", "--by", "score.length", "--keep", "0.5", "--out", tmp_path / "kept")
     assert "| source | reason | rows | tokens (bytes / 4) |" in (tmp_path / "kept" / "removal.md").read_text()
     assert "tokens (bytes / 4)" in cli("materialize", tmp_path / "pools.json", "--out", tmp_path / "train").out

@@ -14,9 +14,9 @@ from curate.tables import writer
 def save(removal: Removal, out: Path) -> None:
     """Write the table of reasons to ``removal.parquet`` and ``removal.md`` below ``out``, each whole or not at all.
 
-    The Parquet metadata holds the summary and the warnings too, for the page of a report.
+    The Parquet metadata holds the summary and the warnings too, and what tokens are called, for the page of a report.
     """
-    fields = {"summary": _sentence(removal), "warnings": list(warnings(removal))}
+    fields = {"summary": _sentence(removal), "warnings": list(warnings(removal)), "tokens_noun": removal.tokens_noun}
     writer.write(out / TABLE, [removal.by_reason], schema=SCHEMA, fields=fields)
     files.write_text(out / PAGE, page(removal))
 

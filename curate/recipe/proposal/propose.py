@@ -79,12 +79,17 @@ def propose(data: Sequence[str], *, columns: str | Mapping[str, str] = "", besid
     )
     seen = list(_seen(sampled, facts, roles.get("tokens")))
     not_read = columns_of.not_read(sampled.frame, roles)
-    recipe = recipe_text.write(seen, paths, roles, scorers, not_read)
+    labels = _labels(sampled.frame, roles.get("label"))
+    suggestions = advices.suggest(facts, sampled.rows, labels)
+    recipe = recipe_text.write(seen, paths, roles, scorers, suggestions, not_read)
     # A recipe that cannot be read is our mistake, and must not reach a user.
     read_recipe.read(tomllib.loads(recipe))
     lines = [*seen, *(f"column of {role}: {of_role.name}, {of_role.why}" for role, of_role in roles.items())]
     lines += [f"the column {name} is not read: {why}" for name, why in not_read.items()]
     lines += [f"scorer {item.scorer}: {item.why}" for item in scorers]
+    lines += [f"not applied: {item.requirement}, since {item.off}" for item in scorers if item.off]
+    if sampled.rows is not None and sampled.rows < advices.FEW_ROWS:
+        lines.append(f"{amount(sampled.rows, 'row')} are few: read removal.md to see whether good ones are lost")
     record: dict[str, object] = {
         "files": len(sampled.shards),
         "formats": sampled.formats,
@@ -96,8 +101,16 @@ def propose(data: Sequence[str], *, columns: str | Mapping[str, str] = "", besid
         "languages": {} if facts is None else facts.languages,
         "copies": None if facts is None else facts.copies,
         "code": None if facts is None else facts.code,
+        "labels": labels,
     }
     return Proposal(recipe, tuple(escaped(line) for line in lines), record)
+
+
+def _labels(frame: pl.DataFrame, role: ColumnRole | None) -> list[str]:
+    """Return the classes in the sample, in the order of their names; none without a column of labels."""
+    if role is None or role.column not in frame.columns:
+        return []
+    return sorted(frame[role.column].drop_nulls().cast(pl.String, strict=False).drop_nulls().unique().to_list())
 
 
 def _columns(columns: str | Mapping[str, str]) -> dict[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from curate.recipe import keys
 from curate.recipe.proposal import advice as advices
-from curate.recipe.proposal.advice import ScorerAdvice
+from curate.recipe.proposal.advice import ScorerAdvice, Suggestion
 from curate.recipe.proposal.roles import ColumnRole
 from curate.shown import escaped
 from curate.tables.batches import BYTES_PER_TOKEN
@@ -23,16 +23,16 @@ def write(
     paths: Sequence[str],
     roles: Mapping[str, ColumnRole],
     scorers: Sequence[ScorerAdvice],
+    suggestions: Sequence[Suggestion],
     not_read: Mapping[str, str],
 ) -> str:
     """Return the text of a recipe; ``seen`` are the lines at its head.
 
-    ``not_read`` says why columns are not read that have the name of a role.
+    ``suggestions`` are written as comments. ``not_read`` says why columns are not read that have the name of a role.
     """
-    return (
-        "\n".join([*_head(seen), *_data(paths, roles, not_read), *_scorers(scorers), *_prune(scorers), *_rest(roles)])
-        + "\n"
-    )
+    lines = [*_head(seen), *_data(paths, roles, not_read), *_scorers(scorers), *_suggested(suggestions)]
+    lines += [*_prune(scorers, suggestions), *_rest(roles)]
+    return "\n".join(lines) + "\n"
 
 
 def _comment(sentences: str) -> Iterator[str]:
@@ -91,7 +91,15 @@ def _scorers(scorers: Sequence[ScorerAdvice]) -> Iterator[str]:
         yield ""
 
 
-def _prune(scorers: Sequence[ScorerAdvice]) -> Iterator[str]:
+def _suggested(suggestions: Sequence[Suggestion]) -> Iterator[str]:
+    for item in suggestions:
+        name = next(line for line in reversed(item.scorers) if line.startswith("scorer")).split('"')[1]
+        yield from _comment(f"Not done, {name}: {item.why}. To do it, remove the marks # in front of these lines:")
+        yield from (f"# {line}" for line in ("[[score]]", *item.scorers))
+        yield ""
+
+
+def _prune(scorers: Sequence[ScorerAdvice], suggestions: Sequence[Suggestion]) -> Iterator[str]:
     """Yield the table [prune]: requirements, or the removal of near copies in a version without requirements."""
     conditions = [item for item in scorers if item.requirement]
     if not conditions:
@@ -105,10 +113,18 @@ def _prune(scorers: Sequence[ScorerAdvice]) -> Iterator[str]:
     yield "require = ["
     for item in conditions:
         share = "" if item.removed is None else f" In the sample {item.removed:.1%} fail."
-        off = "" if item.is_active else " It is not applied, since it would remove most of the data."
+        share += "" if item.removed_code is None else f" Of the texts that look like code {item.removed_code:.1%} fail."
+        off = f" It is not applied: {item.off}." if item.off else ""
         yield from (f"    {line}" for line in _comment(f"{item.scorer}: {item.source}.{share}{off}"))
         yield f"    {'' if item.is_active else '# '}{_toml(item.requirement)},"
+    for condition in (condition for suggestion in suggestions for condition in suggestion.requirements):
+        yield "    # Not done: see the scorer above."
+        yield f"    # {_toml(condition)},"
     yield "]"
+    for suggestion in suggestions:
+        if suggestion.prune:
+            yield "# Not done: keep the best rows by that scorer."
+            yield from (f"# {line}" for line in suggestion.prune)
     if "keep_tokens" in keys.keys("prune"):
         yield "# To keep a budget of tokens, the best rows first, name a score and the number:"
         yield '# by = "score.repetition"'

@@ -61,7 +61,7 @@ def measure(texts: pl.Series) -> TextFacts:
     sizes = filled.str.len_bytes()
     count = len(filled)
     written = filled.filter(filled.str.strip_chars() != "")
-    code = [_is_code(text) for text in written.to_list()]
+    code = code_like(written).to_list()
     return TextFacts(
         count,
         float(sizes.mean() or 0),  # type: ignore[arg-type]
@@ -71,6 +71,11 @@ def measure(texts: pl.Series) -> TextFacts:
         sum(code) / len(code) if code else 0.0,
         _languages(written),
     )
+
+
+def code_like(texts: pl.Series) -> pl.Series:
+    """Return whether each of (n,) texts looks like code."""
+    return pl.Series([_is_code(text or "") for text in texts.to_list()], dtype=pl.Boolean)
 
 
 def _is_code(text: str) -> bool:

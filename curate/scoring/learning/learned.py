@@ -171,7 +171,14 @@ def _learn(position: int, learning: LearningInput, states: Mapping[int, LearnedS
     if learning.job.quarantine:
         engine = GuardedEngine(engine, name, learning.parts)
     corpus = Corpus(
-        learning.parts, work, engine, places.scorer_words(name), learning.rows, learned=path.with_suffix(""), out=out
+        learning.parts,
+        work,
+        engine,
+        places.scorer_words(name),
+        learning.rows,
+        learned=path.with_suffix(""),
+        out=out,
+        reading=learning.job.reading,
     )
     # Long shards that are begun were scored with what was learned before.
     files.remove(out / manifest.FOLDER / manifest.PARTS / SCORE_STEP)

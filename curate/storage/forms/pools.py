@@ -19,6 +19,7 @@ class PoolForm(TypedDict, total=False):
     scores: PathText | None
     kept: PathText | None
     cost_per_token: NotNegative | None
+    token_counts: Literal["column", "tokenizer", "estimate"] | None
 
 
 class PoolsForm(TypedDict, total=False):

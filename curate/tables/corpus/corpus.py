@@ -20,6 +20,7 @@ from curate.progress import counted, report
 from curate.storage import files
 from curate.tables.corpus import array_files
 from curate.tables.corpus.array_files import Arrays
+from curate.tables.reading import Reading
 
 R = TypeVar("R")
 NOTHING: Arrays = {}
@@ -119,7 +120,8 @@ class Corpus:
     ``folder`` is where results of parts are kept: a job that was killed goes on with the parts that are done. What was
     learned by part (`store`) goes to the folder ``learned``, or to ``folder`` if that is None. ``scorer`` is named in
     reports of progress. ``total`` is the number of rows, if it is known. ``out`` is the output folder of the job, for a
-    scorer that reads results which another scorer of the job keeps.
+    scorer that reads results which another scorer of the job keeps. ``reading`` says how the data are read. Files
+    beside the data, such as a target, are read by ``reading.of_other_files()``.
     """
 
     parts: Sequence[CorpusPart]
@@ -129,6 +131,7 @@ class Corpus:
     total: int | None = None
     learned: Path | None = None
     out: Path = Path()
+    reading: Reading = field(default_factory=Reading)
 
     def __call__(self, needs: Sequence[str]) -> Iterator[pl.DataFrame]:
         """Yield all rows in this process: the column ``id`` and the columns ``needs``, batch by batch.

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 TEXT = "text"
@@ -20,11 +20,15 @@ class ColumnMapping:
     ``targets`` are pairs of a column that jobs read, such as ``id``, and what the user wrote for it: the name of a
     column in double quotes, a bare name, or an SQL expression. ``join`` are columns whose texts are joined to the text
     of a row. ``render`` is ``chat`` if the column of texts holds conversations.
+
+    ``optional`` are columns that jobs read whose mapping a file may lack; it is then read under its own names. ``text``
+    stands for ``join`` and ``render`` too.
     """
 
     targets: tuple[tuple[str, str], ...] = ()
     join: tuple[str, ...] = ()
     render: str = ""
+    optional: tuple[str, ...] = ()
 
     @cached_property
     def written(self) -> Mapping[str, str]:
@@ -85,4 +89,15 @@ def with_text(mapping: ColumnMapping, text_column: str) -> ColumnMapping:
     if text_column == TEXT:
         return mapping
     written = spelled('"' + text_column.replace('"', '""') + '"')
-    return ColumnMapping(((TEXT, written), *mapping.targets), mapping.join, mapping.render)
+    return replace(mapping, targets=((TEXT, written), *mapping.targets))
+
+
+def of_other_files(mapping: ColumnMapping, text_column: str = "") -> ColumnMapping:
+    """Return the mapping for files beside the data: that of the data, as far as a file has its columns.
+
+    ``text_column`` is the column of texts by the name that it has in these files. Empty: as in the data.
+    """
+    if not text_column:
+        return replace(mapping, optional=(*mapping.written, TEXT))
+    others = tuple(pair for pair in mapping.targets if pair[0] != TEXT)
+    return with_text(ColumnMapping(others, optional=tuple(name for name, _ in others)), text_column)

@@ -79,6 +79,8 @@ class FileColumns:
     origins: Mapping[str, Origin]
     rendered: bool
     lines: bool
+    # What is mapped but not in the file, by the names that jobs use: see `ColumnMapping.optional`.
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
     def in_file(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return the columns of the file that make the columns ``names``, each once."""
@@ -208,16 +210,18 @@ def bound(mapping: ColumnMapping, columns: Mapping[str, pa.DataType], path: Path
     """
     origins: dict[str, Origin] = {}
     kinds: dict[str, pa.DataType] = {}
-    for name, written in _written(mapping).items():
-        origin = _origin(name, written, columns, path)
-        origins[name] = origin
-        where = f"{path}: --columns {name}={written}"
-        kinds[name] = columns[origin.column] if isinstance(origin, Renamed) else _kind(origin, columns, where)
-    if mapping.join:
-        origins[TEXT], kinds[TEXT] = _join(mapping.join, columns, path), pa.large_string()
-    if mapping.render and TEXT in columns and TEXT not in origins:
+    lacking: dict[str, str] = {}
+    for name, written in (*_written(mapping).items(), *([(TEXT, ",".join(mapping.join))] if mapping.join else [])):
+        try:
+            origins[name], kinds[name] = _mapped(name, written, mapping, columns, path)
+        except SchemaError:
+            if name not in mapping.optional:
+                raise
+            lacking[name] = plain_name(written) or written
+    if mapping.render and TEXT in columns and TEXT not in {*origins, *lacking}:
         origins[TEXT], kinds[TEXT] = Renamed(TEXT), columns[TEXT]
-    if mapping.render and TEXT in origins:
+    rendered = bool(mapping.render) and TEXT not in lacking
+    if rendered and TEXT in origins:
         if not (lines or chat.may_be_conversations(kinds[TEXT])):
             raise SchemaError(
                 f"{path}: {mapping.written.get(TEXT, TEXT)} is {str(kinds[TEXT])[:80]}, not {chat.WORDS}. Leave out "
@@ -230,7 +234,19 @@ def bound(mapping: ColumnMapping, columns: Mapping[str, pa.DataType], path: Path
         kinds |= {name: pa.list_(pa.float64()) for name in kinds if _is_numbers(name) and is_text(kinds[name])}
     # Mapped columns stand in the place of those that have the same name in the file.
     others = {name: kind for name, kind in columns.items() if name not in origins}
-    return FileColumns(path, {**kinds, **others}, origins, bool(mapping.render), lines)
+    return FileColumns(path, {**kinds, **others}, origins, rendered, lines, lacking)
+
+
+def _mapped(
+    name: str, written: str, mapping: ColumnMapping, columns: Mapping[str, pa.DataType], path: Path
+) -> tuple[Origin, pa.DataType]:
+    """Return where a mapped column comes from in a file, and its type."""
+    if name == TEXT and mapping.join:
+        return _join(mapping.join, columns, path), pa.large_string()
+    origin = _origin(name, written, columns, path)
+    if isinstance(origin, Renamed):
+        return origin, columns[origin.column]
+    return origin, _kind(origin, columns, f"{path}: --columns {name}={written}")
 
 
 # The files of a job are all read with one mapping, and small files are many.
