@@ -6,9 +6,8 @@ from typing import NotRequired, TypedDict, TypeVar
 
 import polars as pl
 
-from curate.pool.pool import parse_pools
 from curate.storage import artifacts, files, s3, schema
-from curate.tables.token_counts import estimate_lines
+from curate.tables import token_counts
 
 Values = Mapping[str, object]
 T = TypeVar("T")
@@ -147,8 +146,8 @@ def read(folder: Path, kind: str, form: type[T]) -> T | None:
 
 def estimates(pools: Sequence[Values]) -> str:
     """Return a sentence on pools whose tokens are estimates, with a space before it; empty if there are none."""
-    lines = estimate_lines(parse_pools({"pools": pools}, "the pools of the file")) if pools else ()
-    return "".join(f" {line}" for line in lines)
+    names = [str(pool.get("name")) for pool in pools if pool.get("token_counts") == token_counts.ESTIMATE]
+    return "".join(f" {line}" for line in token_counts.lines_on(names, len(pools)))
 
 
 def losses_by_eval(point: FrontPoint) -> dict[str, float]:

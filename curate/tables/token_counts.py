@@ -41,10 +41,14 @@ def together(counts: Iterable[str]) -> str:
 
 def estimate_lines(pools: Sequence[Pool]) -> tuple[str, ...]:
     """Return a line that names the pools whose tokens are estimates; none if no pool is recorded as such."""
-    names = [pool.name for pool in pools if pool.token_counts == ESTIMATE]
+    return lines_on([pool.name for pool in pools if pool.token_counts == ESTIMATE], len(pools))
+
+
+def lines_on(names: Sequence[str], pools: int) -> tuple[str, ...]:
+    """Return a line that says that the tokens of pools with these names, of so many ``pools``, are estimates."""
     if not names:
         return ()
-    of_which = "the pools" if len(names) == len(pools) else first_few(names)
+    of_which = "the pools" if len(names) == pools else first_few(names)
     return (
         f"The tokens of {of_which} are estimates: {ESTIMATED_TOKENS}. So are the passes over them. {HOW_TO_COUNT}.",
     )

@@ -211,7 +211,7 @@ def test_a_changed_benchmark_is_refused_and_added_files_are_not(tmp_path, cli):
     [
         ([], {}, "has no words in text"),
         ([{"text": None}, {"text": "..."}], {}, "has no words in text, so nothing can be compared with it"),
-        (ROWS, {}, "has no column text; it has question, choices, n. Name its columns"),
+        (ROWS, {}, "has no column 'text'; it has question, choices, n. Name its column of texts"),
         (ROWS, {"against_columns": "question+n"}, "n is Int64, not text"),
         ([{"text": "two words"}], {}, "all 1 texts of .* have fewer than 8 words"),
         ([{"text": "two words"}], {"shortest": 9, "n": 8}, "n=8 must be at least shortest=9"),
