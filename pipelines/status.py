@@ -1,4 +1,4 @@
-"""Show which files of a score folder are done, or whether the job of another folder has ended.
+"""Show which files of a score folder are done, how far each step of a run came, or whether another job has ended.
 
 A file is done, begun, still to do, set aside because it cannot be read, or refused because it or the job changed. The
 column `why` gives the reason, or the number of bad lines. The size of the cache of scorers that learn is shown too.
@@ -15,6 +15,7 @@ import typer
 from pipelines.shared.flags import Json
 
 if TYPE_CHECKING:
+    from curate.recipe.run_status import RunStatus
     from curate.storage.completion import Completion
 
 SHOWN = 100  # files listed for people; --json lists all
@@ -27,7 +28,7 @@ def main(
     folder: Annotated[
         Path,
         typer.Argument(
-            help="The output folder of `curate score`, `prune` or `materialize`, or the folder .runs of `pilot`."
+            help="The output folder of `curate score`, `run`, `prune` or `materialize`, or the folder .runs of `pilot`."
         ),
     ],
     as_json: Json = False,
@@ -35,15 +36,24 @@ def main(
     """Show the state of a score folder."""
     import polars as pl
 
-    from curate.errors import amount
+    from curate.errors import SchemaError, amount
+    from curate.recipe import run_status
     from curate.scoring.reports import status
     from curate.storage import completion, files
     from curate.tables import scored
     from pipelines.shared.show import result, table
 
+    if run_status.has_run(folder):
+        _show_run(run_status.run_status(folder), as_json)
+        return
     if not files.exists(scored.record_path(folder)) and (jobs := completion.records(folder)):
         _show_jobs(folder, jobs, as_json)
         return
+    if not files.exists(scored.record_path(folder)):
+        raise SchemaError(
+            f"{folder} has no record of a job. Name the --out of a job that has begun. One that stopped at once has "
+            "recorded nothing"
+        )
     rows, learned = status.status(folder), status.learned(folder)
     counts = status.counts(rows)
     ended = (job := completion.read(folder, "score")) is not None and job.ended
@@ -66,6 +76,19 @@ def main(
     if len(rows) > SHOWN:
         lines.append(f"... {len(rows) - SHOWN} more: --json lists all")
     result(as_json, record, "\n".join(lines))
+
+
+def _show_run(status: "RunStatus", as_json: bool) -> None:
+    """Show how far each step of a recipe came, and what is next."""
+    import polars as pl
+
+    from pipelines.shared.show import result, table
+
+    frame = status.table()
+    # A step whose rows are not known shows a dash, and most steps have nothing to explain.
+    shown = frame.with_columns(pl.col("why").replace("", None))
+    shown = shown if shown["why"].count() else shown.drop("why")
+    result(as_json, status.record(), f"{table(shown)}\n{status.next_line}")
 
 
 def _show_jobs(folder: Path, jobs: "Sequence[Completion]", as_json: bool) -> None:

@@ -35,23 +35,28 @@ class StandingScore:
 
 @dataclass(frozen=True)
 class RequirementResult:
-    """Whether a row meets a requirement (None: it was not applied to this row), and the values that decided.
+    """Whether a row meets a requirement (None: the stored files do not tell), and the values that decided.
 
     ``regrouped`` says that groups of duplicates were formed again among the rows that meet the other requirements, so
-    that the stored score alone did not decide.
+    that the stored score alone did not decide. ``unread`` are columns of the input that could not be read: then the
+    stored reason tells the result.
     """
 
     requirement: str
     met: bool | None
     values: Mapping[str, object]
     regrouped: bool = False
+    unread: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the requirement and its result, in one line."""
-        values = ", ".join(f"{name} = {_shown(value)}" for name, value in self.values.items())
-        values += " before groups were formed again among the rows that meet the others" if self.regrouped else ""
-        result = {True: "met", False: "NOT met", None: "not applied, since the row fails another requirement"}
-        return f"{result[self.met]}: {self.requirement} ({values})"
+        values = [f"{name} = {_shown(value)}" for name, value in self.values.items()]
+        values += [f"{name} could not be read" for name in self.unread]
+        how = " before groups were formed again among the rows that meet the others" if self.regrouped else ""
+        # The reason of a row is the first requirement that it fails.
+        failed_before = "not known" if self.unread else "not applied"
+        result = {True: "met", False: "NOT met", None: f"{failed_before}, since the row fails another requirement"}
+        return f"{result[self.met]}: {self.requirement} ({', '.join(values)}{how})"
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,7 @@ class RowFate:
 
     def lines(self) -> list[str]:
         """Return the lines that people read: the fate first, then what led to it."""
-        fate = {True: self.reason, False: f"removed: {self.reason}", None: "not decided: the rows were not pruned yet"}
-        lines = [f"{self.id}: {fate[self.kept]}"]
+        lines = [f"{self.id}: {_fate(self.reason) if self.reason else 'not decided: the rows were not pruned yet'}"]
         repeated = f", one of {self.rows_with_id:,} rows with this id" if self.rows_with_id > 1 else ""
         tokens = amount(self.tokens, "token")
         lines.append(f"  row {self.row} of {self.file}, source {self.source}, {tokens}{repeated}")
@@ -109,7 +113,7 @@ class RowFate:
         lines += [f"  {score}" for score in self.scores]
         for copy in self.copies:
             word = "equals" if copy.similarity == 1 else f"is like (similarity {copy.similarity:.3f})"
-            fate_of_copy = f": {copy.reason}" if copy.reason else ""
+            fate_of_copy = f": {_fate(copy.reason)}" if copy.reason else ""
             lines.append(f"  {word} {copy.id}{fate_of_copy}")
         return lines
 
@@ -120,13 +124,17 @@ class RowFate:
 
 @dataclass(frozen=True, repr=False)
 class Fates:
-    """Why rows were kept or removed: one record for each id, in the order of the ids."""
+    """Why rows were kept or removed: one record for each id, in the order of the ids.
+
+    ``notes`` name the inputs that could not be read, a line for each.
+    """
 
     rows: tuple[RowFate, ...]
+    notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, object]:
-        """Return the rows as plain values, ready for JSON."""
-        return {"rows": [row.record() for row in self.rows]}
+        """Return the rows and the notes as plain values, ready for JSON."""
+        return {"rows": [row.record() for row in self.rows], "notes": list(self.notes)}
 
     def table(self) -> pl.DataFrame:
         """Return one line for each row and column of its score file: id, reason, column, value (as text), below."""
@@ -139,8 +147,9 @@ class Fates:
         return pl.DataFrame(lines, schema=schema, orient="row")
 
     def __repr__(self) -> str:
-        """Return all that led to the fate of each row, as lines of text."""
-        return "\n".join(line for row in self.rows for line in row.lines())
+        """Return all that led to the fate of each row, as lines of text, and the notes."""
+        lines = [line for row in self.rows for line in row.lines()]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         """Return the text, for a notebook."""
@@ -152,6 +161,10 @@ class Fates:
 def is_kept(reason: str) -> bool:
     """Return whether a reason is that of a kept row: "kept", or "kept: " and what keeps it, such as a floor."""
     return reason == "kept" or reason.startswith("kept: ")
+
+
+def _fate(reason: str) -> str:
+    return reason if is_kept(reason) else f"removed: {reason}"
 
 
 def _shown(value: object) -> str:

@@ -10,22 +10,15 @@ from typing import cast
 
 import polars as pl
 
-from curate.answers import near_copies, score_ranks
-from curate.answers.fates import Fates, RankedScore, RequirementResult, RowFate, StandingScore, is_kept
+from curate.answers import near_copies, requirement_results, score_ranks
+from curate.answers.fates import Fates, RankedScore, RowFate, StandingScore, is_kept
 from curate.answers.row_places import RowPlace, row_at, row_places
 from curate.engines import Engine
 from curate.engines.local import Local
-from curate.errors import SchemaError
-from curate.pruning.requirements import columns as requirement_columns
-from curate.pruning.requirements import missing
-from curate.pruning.requirements import reading as requirement_reading
-from curate.pruning.requirements.columns import RequiredRows
-from curate.pruning.requirements.requirement import Requirement
+from curate.errors import SchemaError, first_few
 from curate.storage import artifacts, files, job_record
 from curate.tables import batches, meanings, scored
-from curate.tables.row_ranges import RowRange
 from curate.tables.scored import DECISIONS
-from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
 VECTORS = ("emb.", "logits.", "probs.")  # columns of vectors, which nobody reads
@@ -63,7 +56,8 @@ def why(
         engine: where to read files; None reads them in this process.
 
     Raises:
-        SchemaError: if no row has an id, the folder has neither decisions nor scores, or files were moved or changed.
+        SchemaError: if no row has an id, the folder has neither decisions nor scores, or score files were moved or
+            changed. Inputs may be gone: then a note says which.
         Unfinished: if the job `prune` has not ended in the folder.
     """
     names = tuple(dict.fromkeys([ids] if isinstance(ids, str) else ids))
@@ -76,14 +70,16 @@ def why(
         frames = [row_at(place, place.shard, _columns(place.shard)) for place in places]
         standing = _standing(frames, shards, session)
         copies = near_copies.near_copies(names, folders.scores, folders.kept, shards, session)
-        requirements = _requirements(folders, shards)
+        requirements = requirement_results.read(folders.requirements, folders.scores, shards)
         cut = None
         if folders.by and folders.kept is not None:
             cut = score_ranks.cut(folders.by, _ranked_reason(folders), shards, folders.kept, session)
-        fates = []
+        fates, unread = [], dict[str, list[str]]()
         for place, frame, of_row in zip(places, frames, standing, strict=True):
             reason = _reason(place, folders.kept)
-            met = tuple(_met(requirement, place, folders, reason) for requirement in requirements)
+            results = requirements.of_row(place, reason)
+            if results.unread:
+                unread.setdefault(results.unread, []).append(place.shard.relative)
             ranked = None
             if cut is not None and (is_kept(reason) or reason == _ranked_reason(folders)):
                 ranked = RankedScore(folders.by, str(folders.arguments.get("rule", "")), cut)
@@ -97,13 +93,18 @@ def why(
                     row=place.row,
                     reason=reason,
                     scores=of_row,
-                    requirements=met,
+                    requirements=results.requirements,
                     ranked=ranked,
                     copies=copies.get(place.id, ()),
                     rows_with_id=place.rows_with_id,
                 )
             )
-    return Fates(tuple(fates))
+    notes = (
+        f"{first_few(dict.fromkeys(names))} could not be read, so that the stored reason tells which requirements on "
+        f"columns of the inputs are met ({why_not})"
+        for why_not, names in unread.items()
+    )
+    return Fates(tuple(fates), tuple(notes))
 
 
 def _folders(folder: Path, scores: Path | None) -> Folders:
@@ -173,42 +174,6 @@ def _standing(
             )
         )
     return result
-
-
-def _requirements(folders: Folders, shards: Sequence[Shard]) -> tuple[Requirement, ...]:
-    return requirement_reading.read(folders.requirements, folders.scores, shards, partial=True).each
-
-
-def _met(requirement: Requirement, place: RowPlace, folders: Folders, reason: str) -> RequirementResult:
-    """Return whether a row meets a requirement, and the values that it reads."""
-    frame = _one_row(requirement, place, folders)
-    values = {name: value for name, value in frame.row(0, named=True).items() if name in requirement.columns}
-    if requirement.regroups and len(folders.requirements) > 1:
-        # Groups were formed among the rows that meet all others: the stored score alone does not tell.
-        others = [text for text in folders.requirements if text != requirement.text]
-        met = None if reason in others else reason != requirement.text
-        return RequirementResult(requirement.text, met, values, regrouped=True)
-    return RequirementResult(requirement.text, bool(requirement.met(frame, place.shard.path)[0]), values)
-
-
-def _one_row(requirement: Requirement, place: RowPlace, folders: Folders) -> pl.DataFrame:
-    """Return the columns that a requirement reads, of one row."""
-    rows = RequiredRows(0, RowRange(place.shard, place.row, 1))
-    frame = pl.concat(rows.frames(requirement.scored, ())) if requirement.scored else pl.DataFrame()
-    if not requirement.inputs:
-        return frame
-    ((_, data),) = [
-        pair
-        for pair in scored.with_inputs(folders.scores, scored.inputs(folders.scores), partial=True)
-        if pair[0].relative == place.shard.relative
-    ]
-    reading = line_losses.aligned(scored.reading(folders.scores), folders.scores, data)
-    position = 0
-    for batch in requirement_columns.input_batches(data, reading, requirement.inputs):
-        if position + batch.height > place.row:
-            return missing.columns(batch[place.row - position]).hstack(frame.get_columns())
-        position += batch.height
-    raise SchemaError(f"{data.path} has fewer rows than were scored. Score the data again")
 
 
 def _reason(place: RowPlace, kept: Path | None) -> str:

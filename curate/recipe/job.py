@@ -15,7 +15,7 @@ from curate.progress import Progress, silent
 from curate.recipe import record, steps
 from curate.recipe.keys import SCORE
 from curate.recipe.read_recipe import DataRecipe, read
-from curate.recipe.record import RunRecord, StepRecord
+from curate.recipe.record import RunRecord, StepFailure, StepRecord
 from curate.recipe.result import JobResult, RecipeResult, StepDone
 from curate.recipe.steps import HowToRun, RecipeStep
 from curate.storage import completion, files, s3
@@ -100,7 +100,7 @@ def _run(
             result = cast(JobResult, step.run(how, owned=before is not None, progress=_numbered(step, progress)))
         except CurateError as error:
             # A step that refuses its options has changed nothing: when the user takes them back, all is as before.
-            record.save(out, state)
+            record.save(out, replace(state, failed=StepFailure(step.name, str(error))))
             error.args = (f"step {step}: {error}", *error.args[1:])
             raise
         outputs = step.outputs({} if before is None else before.outputs)
@@ -110,9 +110,18 @@ def _run(
     final = replace(state, steps={step.name: state.steps[step.name] for step in todo})
     if final != recorded:
         record.save(out, final)
-    if any(item.why for item in done):
-        completion.end(out, STEP)
+    _record_end(out, [step.name for step in todo])
     return RecipeResult(out, tuple(done), notes=_left_over(state, todo, out))
+
+
+def _record_end(out: Path, names: list[str]) -> None:
+    """Record that a run has come to its end, also where the run before did all steps and was killed before this."""
+    before = completion.read(out, STEP)
+    if before is None or set(before.inputs) != set(names):
+        completion.begin(out, STEP, names)
+    elif before.ended:
+        return
+    completion.end(out, STEP)
 
 
 def _preview(recipe: DataRecipe, out: Path, todo: tuple[RecipeStep, ...], *, restart: bool) -> tuple[StepDone, ...]:

@@ -70,6 +70,8 @@ def read(recipe: str | Path | Mapping[str, object]) -> DataRecipe:
         raise SchemaError(f"{path} is not text in UTF-8 (byte {error.start + 1}). Save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise SchemaError(f"{path} is not TOML: {error}. Texts stand in quotes, and each key on its own line") from None
+    except RecursionError:
+        raise SchemaError(f"{path} is not TOML: its lists lie too deep in each other. No key takes that") from None
     return _Reader(str(path), path.parent, text).recipe(tables, text)
 
 
@@ -136,11 +138,12 @@ class _Reader:
 
     def _paths(self, data: Mapping[str, object]) -> tuple[str, ...]:
         paths = data.get(PATHS)
-        items = [paths] if isinstance(paths, str) else paths
+        items = [paths] if isinstance(paths, str | Path) else paths
+        # A recipe in memory may have paths as Python has them.
         if (
             not isinstance(items, list | tuple)
             or not items
-            or not all(isinstance(item, str) and item for item in items)
+            or not all(isinstance(item, str | Path) and str(item) for item in items)
         ):
             what = (
                 "paths must be a list of files, folders or globs"
@@ -148,12 +151,12 @@ class _Reader:
                 else "[data] needs the key 'paths'"
             )
             raise self._error("data", PATHS if paths is not None else "", f'{what}, such as paths = ["data/"]')
-        return tuple(beside(self.base, item) for item in items)
+        return tuple(beside(self.base, str(item)) for item in items)
 
     def _scorers(self, tables: object) -> tuple[str, ...]:
         if isinstance(tables, Mapping):
             raise self._error("score", "", "each scorer has a table of its own: write [[score]] in double brackets")
-        if not isinstance(tables, list) or not tables:
+        if not isinstance(tables, list | tuple) or not tables:
             raise self._error("", "", 'a recipe needs one [[score]] or more, such as scorer = "length"')
         scorers: list[str] = []
         for number, table in enumerate(tables):

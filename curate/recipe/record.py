@@ -1,12 +1,13 @@
 """Record which recipe a folder was made by, and how far each of its steps came: ``OUT/_curate/recipe.json``.
 
-A step is recorded when it begins and when it ends. The record holds the arguments of the step, a hash of what earlier
-steps wrote, and the hash of every file that the step wrote. A later run does a step again if one of these differs.
+A step is recorded when it begins, when it ends, and when it fails. The record holds the arguments of the step, a hash
+of what earlier steps wrote, and the hash of every file that the step wrote. A later run does a step again if one of
+these differs.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -29,12 +30,21 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
+class StepFailure:
+    """The step at which the last run stopped with an error, and its message."""
+
+    step: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """The recipe of a folder and its steps by name. ``recipe`` is its path as seen from the folder, or empty."""
 
     recipe: str
     content: str
     steps: Mapping[str, StepRecord] = field(default_factory=dict)
+    failed: StepFailure | None = None
 
     def with_step(self, name: str, step: StepRecord) -> "RunRecord":
         """Return the record with one step replaced."""
@@ -56,7 +66,9 @@ def load(out: Path) -> RunRecord | None:
         outputs = job_record.from_json({"arguments": {}, "inputs": step["outputs"]}).inputs
         arguments = cast(Mapping[str, object], step["arguments"])
         steps[name] = StepRecord(arguments, str(step["earlier"]), bool(step["ended"]), outputs)
-    return RunRecord(str(fields["recipe"]), str(fields["content"]), steps)
+    failed = cast(Mapping[str, str] | None, fields.get("failed"))
+    failure = None if failed is None else StepFailure(failed["step"], failed["reason"])
+    return RunRecord(str(fields["recipe"]), str(fields["content"]), steps, failure)
 
 
 def save(out: Path, record: RunRecord) -> None:
@@ -70,7 +82,10 @@ def save(out: Path, record: RunRecord) -> None:
         }
         for name, step in record.steps.items()
     }
-    artifacts.save(path(out), "recipe_run", {"recipe": record.recipe, "content": record.content, "steps": steps})
+    fields: dict[str, object] = {"recipe": record.recipe, "content": record.content, "steps": steps}
+    if record.failed is not None:
+        fields["failed"] = asdict(record.failed)
+    artifacts.save(path(out), "recipe_run", fields)
 
 
 def begun(out: Path, recipe: DataRecipe, before: RunRecord | None, *, restart: bool) -> RunRecord:
@@ -86,7 +101,7 @@ def begun(out: Path, recipe: DataRecipe, before: RunRecord | None, *, restart: b
         return RunRecord(name, recipe.content)
     if name != before.recipe and recipe.content != before.content:
         raise Interrupted(
-            f"{s3.shown(out)} holds the results of {_named(before.recipe, out)}, and this is "
+            f"{s3.shown(out)} holds the results of {named(before.recipe, out)}, and this is "
             f"{recipe.name or 'a recipe in memory'}. Give another --out, or --restart to replace them"
         )
     return RunRecord(name, recipe.content, before.steps)
@@ -99,7 +114,8 @@ def _seen_from(out: Path, recipe: str) -> str:
     return Path(os.path.relpath(os.path.realpath(recipe), os.path.realpath(out))).as_posix()
 
 
-def _named(recipe: str, out: Path) -> str:
+def named(recipe: str, out: Path) -> str:
+    """Return the path of the recipe of a record as seen from the working directory, or words for one without a file."""
     if not recipe:
         return "a recipe in memory"
     return recipe if s3.remote(out) else os.path.relpath(os.path.normpath(os.path.realpath(out / recipe)))

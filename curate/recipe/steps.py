@@ -73,6 +73,10 @@ class RecipeStep:
             return STOPPED
         if before.earlier != earlier:
             return "an earlier step has other results"
+        return self.changes_since(before)
+
+    def changes_since(self, before: StepRecord) -> str:
+        """Return what happened to the files of a step that had ended, and to its input files; empty if nothing."""
         if changes := job_record.input_changes(before.outputs, self.outputs(before.outputs)):
             return job_record.listed(changes)
         return _unscored(self.out) if self.name == SCORE.name else ""

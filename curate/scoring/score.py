@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, overload
+from typing import Literal, Unpack, cast, overload
 
 import polars as pl
 import pyarrow as pa
@@ -18,6 +18,7 @@ from curate.scoring.learning import learned, learned_scorers, places, prepare_jo
 from curate.scoring.learning.columns import columns_folder
 from curate.scoring.preflight import Preflight
 from curate.scoring.reports.result import Scored
+from curate.scoring.score_options import FolderOptions, FrameOptions
 from curate.scoring.scoring_job import ScoringJob, is_old, recorded, recorded_types, set_aside, stamp
 from curate.scoring.tasks import scoring_task
 from curate.storage import completion, files, manifest
@@ -37,47 +38,12 @@ Data = frames.Table | Sequence[str | Path]
 
 
 @overload
-def score(
-    data: Data,
-    scorers: str | Sequence[str],
-    out: str | Path,
-    *,
-    carry: str | Sequence[str] = ...,
-    text_column: str = ...,
-    columns: str | Mapping[str, str] = ...,
-    join: str | Sequence[str] = ...,
-    render: str = ...,
-    batch_rows: int = ...,
-    document_bytes: int = ...,
-    dtype: str = ...,
-    max_bad: float = ...,
-    on_error: Literal["quarantine", "fail"] = ...,
-    engine: Engine | None = ...,
-    restart: bool = ...,
-    relearn: bool = ...,
-    cache: bool = ...,
-    take_over: bool = ...,
-    progress: Progress = ...,
-) -> Scored: ...
+def score(data: Data, scorers: str | Sequence[str], out: str | Path, **options: Unpack[FolderOptions]) -> Scored: ...
 
 
 @overload
 def score(
-    data: Data,
-    scorers: str | Sequence[str],
-    out: None = None,
-    *,
-    carry: str | Sequence[str] = ...,
-    text_column: str = ...,
-    columns: str | Mapping[str, str] = ...,
-    join: str | Sequence[str] = ...,
-    render: str = ...,
-    batch_rows: int = ...,
-    document_bytes: int = ...,
-    dtype: str = ...,
-    max_bad: float = ...,
-    engine: Engine | None = ...,
-    progress: Progress = ...,
+    data: Data, scorers: str | Sequence[str], out: None = None, **options: Unpack[FrameOptions]
 ) -> pl.DataFrame: ...
 
 

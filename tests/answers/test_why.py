@@ -156,3 +156,72 @@ def test_rows_with_one_id_are_all_told(tmp_path, cli):
     rows = json.loads(cli("why", tmp_path / "same", "x", "--json").out)["rows"]
     assert [row["row"] for row in rows] == list(range(20))
     assert {row["rows_with_id"] for row in rows} == {50}
+
+
+REQUIREMENTS = ("kind = 'a'", "score.length > 150", "meta.n > 2 AND score.length > 3", "score.duplicates >= 0.25")
+
+
+@pytest.fixture
+def of_inputs(tmp_path):
+    """A pruning whose requirements read columns of two inputs, JSON lines and Parquet."""
+    rows = [
+        {"id": f"r{i}", "text": " ".join(WORDS * (1 + i % 3)) + f" {i}", "kind": "ab"[i % 2], "meta": {"n": i}}
+        for i in range(24)
+    ]
+    (tmp_path / "data").mkdir()
+    pl.DataFrame(rows[:12]).write_ndjson(tmp_path / "data" / "one.jsonl")
+    pl.DataFrame(rows[12:]).write_parquet(tmp_path / "data" / "two.parquet")
+    score(tmp_path / "data", ("length", "duplicates"), tmp_path / "scores")
+    prune(tmp_path / "scores", tmp_path / "kept", require=REQUIREMENTS, verify=0)
+    return tmp_path
+
+
+def check_told_by_reasons(before, after):
+    """All but the results that no stored file tells is as with the inputs."""
+    for row, told in zip(before.rows, after.rows, strict=True):
+        assert (row.id, row.reason, row.scores, row.copies) == (told.id, told.reason, told.scores, told.copies)
+        for number, (with_input, without) in enumerate(zip(row.requirements, told.requirements, strict=True)):
+            # Of a requirement behind the first that a row fails, no stored file tells.
+            unknown = without.unread and row.reason in REQUIREMENTS[:number]
+            assert without.met == (None if unknown else with_input.met)
+            assert without.values == {k: v for k, v in with_input.values.items() if k not in without.unread}
+
+
+def test_inputs_that_were_moved_away_are_named_and_the_rest_is_told(of_inputs, cli):
+    ids = [f"r{i}" for i in range(24)]
+    before = why(of_inputs / "kept", ids)
+    assert before.notes == ()
+    assert {row.reason for row in before.rows} == {"kept", *REQUIREMENTS}
+    (of_inputs / "data" / "two.parquet").rename(of_inputs / "two")
+    after = why(of_inputs / "kept", ids)
+    check_told_by_reasons(before, after)
+    assert after.rows[:12] == before.rows[:12]
+    (note,) = after.notes
+    assert note.startswith("two.parquet could not be read, so that the stored reason tells")
+    assert all(row.requirements[0].unread == ("kind",) for row in after.rows[12:])
+    (of_inputs / "data" / "one.jsonl").rename(of_inputs / "one")
+    (of_inputs / "data").rmdir()
+    check_told_by_reasons(before, gone := why(of_inputs / "kept", ids))
+    (note,) = gone.notes
+    assert note.startswith("one.jsonl, two.parquet could not be read") and "no such file or folder" in note
+    printed = cli("why", of_inputs / "kept", "r1", "r2", "--json")
+    assert json.loads(printed.out)["notes"] == list(why(of_inputs / "kept", ["r1", "r2"]).notes)
+    text = cli("why", of_inputs / "kept", "r1").out
+    assert "NOT met: kind = 'a' (kind could not be read)" in text
+    assert "not known, since the row fails another requirement: meta.n > 2" in text
+    assert text.count("note: one.jsonl could not be read") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("red", "blue", "changed since they were scored"),
+        ('"kind":"b"', '"kind":"a"', "changed after the rows were pruned"),
+    ],
+)
+def test_an_input_that_changed_is_not_taken_for_the_old_one(of_inputs, before, after, told):
+    path = of_inputs / "data" / "one.jsonl"
+    path.write_text(path.read_text().replace(before, after))
+    (row,) = (fates := why(of_inputs / "kept", "r1")).rows
+    assert (row.requirements[0].met, dict(row.requirements[0].values)) == (False, {})
+    assert told in fates.notes[0]

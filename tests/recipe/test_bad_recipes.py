@@ -202,6 +202,37 @@ def test_lines_are_found_below_the_right_table():
     assert toml_lines.line_of(text, "b", "z") is None
 
 
+@pytest.mark.parametrize("ending", ["\r\n", "\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_files_of_windows_are_read(tmp_path, ending, mark):
+    plain, path = tmp_path / "plain.toml", tmp_path / "recipe.toml"
+    plain.write_text(GOOD)
+    path.write_bytes((mark + GOOD.replace("\n", ending)).encode())
+    first, second = read_recipe.read(plain), read_recipe.read(path)
+    assert (second.data, second.scorers, second.options) == (first.data, first.scorers, first.options)
+    assert "line 11: [prune] has no key 'keeep'" in message(tmp_path, path.read_text().replace("keep =", "keeep ="))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "recipe.toml: [data] is missing: it names the data"),
+        ("# nothing\n", "recipe.toml: [data] is missing: it names the data"),
+        (f"a = {'[' * 5000}", "recipe.toml is not TOML: its lists lie too deep in each other"),
+        (GOOD.replace("keep = 0.5", "keep = 0.5\nkeep = 0.6"), "is not TOML: Cannot overwrite a value (at line 12"),
+        (f"{GOOD}[prune]\n", "is not TOML: Cannot declare ('prune',) twice (at line 16"),
+    ],
+)
+def test_an_odd_file_is_one_line(tmp_path, text, told):
+    assert told in message(tmp_path, text)
+
+
+def test_a_recipe_in_memory_may_have_paths_and_tuples():
+    tables = {"data": {"paths": (Path("a"), "b")}, "score": ({"scorer": "length"},)}
+    recipe = read_recipe.read(tables)
+    assert (recipe.data, recipe.scorers) == (("a", "b"), ("length",))
+
+
 def test_values_may_be_written_as_on_the_command_line(tmp_path):
     text = GOOD.replace("bins = 2", 'min-tokens = "2k"').replace("keep = 0.5", 'keep = "0.5"\nmeaning = ["a=quality"]')
     (tmp_path / "recipe.toml").write_text(text)

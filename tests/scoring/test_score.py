@@ -1,10 +1,12 @@
 """Scoring a folder: resume, refusal, determinism, a killed process."""
 
+import inspect
 import os
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import numpy as np
 import polars as pl
@@ -16,6 +18,7 @@ from curate.errors import Interrupted, SchemaError
 from curate.pruning import make_pools, prune
 from curate.scoring import score, worker
 from curate.scoring.reports import status
+from curate.scoring.score_options import FolderOptions
 from curate.tables import batches, scored
 
 SPECS = ("length", "compression", "embedding:width=16", "prototypes:k=3")
@@ -367,3 +370,10 @@ def test_what_a_scorer_of_embeddings_lacks_is_said_before_any_row_is_scored(corp
     with pytest.raises(SchemaError, match=message):
         score.score([str(corpus)], specs, tmp_path / "out")
     assert not [name for name in tree(tmp_path / "out") if name.endswith(".parquet")]
+
+
+def test_the_types_of_options_are_those_of_the_signature():
+    """The overloads of `score` name each option by a type of its own, so that its signature could differ from them."""
+    parameters = inspect.signature(score.score, eval_str=True).parameters.values()
+    options = {p.name: p.annotation for p in parameters if p.kind is p.KEYWORD_ONLY}
+    assert get_type_hints(FolderOptions) == options

@@ -55,12 +55,10 @@ def apply(requirements: Requirements, scores: Path, folder: Path, engine: Engine
     """
     eligible = Eligible(folder)
     _make_room(requirements.rows, eligible)
-    # Copies of texts in other files are in no groups.
-    regroups = bool(requirements.plain and requirements.regrouping) and not compare_again.compares_with_files(scores)
-    # Alone, a bound on duplicates is about all rows, and their groups are those of the stored scores.
-    first = requirements.plain if regroups else requirements.each
+    again = regroups(requirements.each, scores)
+    first = requirements.plain if again else requirements.each
     counts = _sum(engine, partial(_write_codes, first, eligible), requirements)
-    if regroups:
+    if again:
         counts = _regroup(requirements, scores, eligible, engine)
     applied = Applied(eligible, counts[1:], int(counts.sum()))
     if not applied.rows:
@@ -68,6 +66,14 @@ def apply(requirements: Requirements, scores: Path, folder: Path, engine: Engine
     if not applied.remaining:
         raise SchemaError(_nothing_left(requirements, applied))
     return applied
+
+
+def regroups(requirements: Sequence[Requirement], scores: Path) -> bool:
+    """Return whether groups of duplicates are formed again among the rows that meet some requirements."""
+    # Alone, a bound on duplicates is about all rows, and their groups are those of the stored scores.
+    kinds = {requirement.regroups for requirement in requirements}
+    # Copies of texts in other files are in no groups.
+    return len(kinds) == 2 and not compare_again.compares_with_files(scores)
 
 
 def _sum(engine: Engine, function: partial[np.ndarray], requirements: Requirements) -> np.ndarray:

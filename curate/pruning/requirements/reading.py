@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import CurateError, SchemaError
 from curate.pruning.requirements import columns
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement, check, expression
@@ -62,6 +62,24 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
     for requirement in requirements:
         _check_type(requirement, rows)
     return Requirements(requirements, rows)
+
+
+def read_applied(texts: Sequence[str], scores: Path, shards: Sequence[Shard]) -> tuple[Requirement, ...]:
+    """Read requirements that were applied to score files before, so that they need no checks.
+
+    Where the inputs cannot be read any more, every column that the score files lack counts as one of the inputs.
+    """
+    present = columns.of_scores(shards)
+    return tuple(_read_applied(text, number, scores, present) for number, text in enumerate(texts, start=1))
+
+
+def _read_applied(text: str, number: int, scores: Path, present: Sequence[str]) -> Requirement:
+    try:
+        return _read_one(text, number, scores, present)
+    except (CurateError, OSError):
+        names = sorted(expression(text, tuple(present)).columns)
+        of_inputs = tuple(name for name in names if name not in present)
+        return Requirement(text, number, tuple(name for name in names if name in present), of_inputs)
 
 
 def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> Requirement:

@@ -75,12 +75,20 @@ class RecipeStepForm(TypedDict):
     outputs: dict[str, str | InputForm]
 
 
+class StepFailureForm(TypedDict):
+    """The step at which a run stopped with an error, and its message."""
+
+    step: Filled
+    reason: str
+
+
 class RecipeRunForm(TypedDict):
     """The recipe that a folder was made by, as a path from the folder, its content hash, and the steps by name."""
 
     recipe: str
     content: Filled
     steps: dict[str, RecipeStepForm]
+    failed: NotRequired[StepFailureForm]
 
 
 class DrawForm(TypedDict):
