@@ -7,6 +7,7 @@ import pytest
 from conftest import documents, one_line
 from score_folders import score_folder
 
+from curate.pruning.requirements import missing
 from curate.scoring.score import score
 from curate.tables import batches, sql
 
@@ -40,6 +41,9 @@ def test_what_cannot_be_computed_is_missing(condition, met):
             "t": ["\0", "ä", "c", "\0"],
         }
     )
+    clean = missing.columns(frame)
+    assert clean.schema == frame.schema
+    assert missing.columns(clean) is clean
     expression = sql.row_expression(sql.WrittenSql(condition, "--require", "Change it"), frame.columns)
     assert expression.values(frame.select(expression.columns)).to_list() == met
 
