@@ -92,8 +92,8 @@ class ExternalSort:
         code = rows["code"][order]
         # Most scores are distinct: the keys are then not needed.
         if (code[1:] == code[:-1]).any():
-            order = np.lexsort((rows["key"], rows["code"]))
-        if self.by_cell:
+            order = np.lexsort((rows["key"], rows["code"], *([rows["cell"]] if self.by_cell else [])))
+        elif self.by_cell:
             # A stable sort leaves the rows of a cell in this order.
             order = order[np.argsort(rows["cell"][order], kind="stable")]
         # `take` copies whole rows, which is eight times as fast as an index.
