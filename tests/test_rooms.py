@@ -123,6 +123,10 @@ def test_the_rows_wing_runs_without_torch():
     assert not loaded("\n".join(f"import curate.{m}" for m in modules)) & {"torch", "ot", "altair"}
 
 
+def test_prune_loads_the_theory_of_the_rule_auto_only_for_that_rule():
+    assert "scipy" not in loaded("import curate.pruning.prune")
+
+
 def test_help_is_instant():
     code = (
         "from pipelines.shared.cli import main\nsys.argv = ['curate', '--help']\ntry: main()\nexcept SystemExit: pass"

@@ -9,7 +9,6 @@ import polars as pl
 
 from curate.errors import SchemaError, amount
 from curate.pruning import in_memory, removal_table
-from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.budgets.budget import KeepBudget
 from curate.pruning.decisions import POOLS
 from curate.pruning.duplicate_check import compare_again
@@ -20,6 +19,7 @@ from curate.storage.completion import LeftOut
 
 if TYPE_CHECKING:
     from curate.charts.chart import Chart
+    from curate.pruning.auto_rule import RuleAdvice
 
 LARGEST_SHORTFALL = 0.01  # share of the requested rows that rounding may lose without a warning
 
@@ -39,7 +39,7 @@ class Pruned:
     out: Path | None
     rule: Rule | None
     removal: Removal
-    advice: RuleAdvice | None
+    advice: "RuleAdvice | None"
     pools: Pools | None = field(default=None, compare=False)
     verified: pl.DataFrame | None = None
     by: str = ""

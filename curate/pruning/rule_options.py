@@ -6,15 +6,13 @@ Which end of a score a rule keeps follows from what the score means, never from 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
-from curate.description import describe
 from curate.engines import Engine
 from curate.errors import SchemaError, first_few
-from curate.pruning import auto_rule, balance
-from curate.pruning.auto_rule import RuleAdvice
+from curate.pruning import balance
 from curate.pruning.budgets import caps
 from curate.pruning.budgets.budget import FLAGS, Unit
 from curate.pruning.budgets.caps import Cap
@@ -23,10 +21,12 @@ from curate.pruning.rules import RULES, Rule, rule_class
 from curate.pruning.rules._rule import DIFFICULTIES
 from curate.pruning.rules._unranked import Unranked
 from curate.pruning.rules.auto import Auto
-from curate.tables import batches, meanings, readers, scored
+from curate.tables import batches, meanings
 from curate.tables.meanings import Declaration
-from curate.tables.row_ranges import RowRange
 from curate.tables.shards import Shard
+
+if TYPE_CHECKING:
+    from curate.pruning.auto_rule import RuleAdvice
 
 TEMPERATURE = "2"  # standard deviations of the score: the draw favours high scores but also includes low ones
 # Drawing by exp(log weight) is the resampling of DSIR (Xie et al. 2023, arXiv 2302.03169, section 3): T = 1, unscaled.
@@ -122,7 +122,7 @@ def check(options: RuleOptions) -> None:
 
 def choose(
     options: RuleOptions, shards: Sequence[Shard], engine: Engine, eligible: Eligible | None = None
-) -> tuple[RuleAdvice | None, Rule]:
+) -> "tuple[RuleAdvice | None, Rule]":
     """Return the rule that the options name, or the default rule of the score.
 
     ``auto`` counts only the rows that are eligible. It estimates the dimension from vectors of all rows.
@@ -285,7 +285,7 @@ def _without_rule(
 
 def _with_advice(
     options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine, eligible: Eligible | None
-) -> tuple[RuleAdvice | None, Rule]:
+) -> "tuple[RuleAdvice | None, Rule]":
     """Replace ``auto`` by the rule that it chooses; return any other rule as it is, without advice."""
     if isinstance(rule, Auto):
         advice = _advice(options, rule, shards, engine, eligible)
@@ -298,35 +298,13 @@ def _with_advice(
 
 def _advice(
     options: RuleOptions, rule: Rule, shards: Sequence[Shard], engine: Engine, eligible: Eligible | None
-) -> RuleAdvice:
-    """Return what ``auto`` chooses, by the eligible rows and the dimension of the data."""
+) -> "RuleAdvice":
+    """Return what ``auto`` chooses."""
+    # The theory behind the advice takes half a second to load, and most calls do without it.
+    from curate.pruning import auto_advice
+
     dimension, embedding = options.dimension, options.embedding
-    if dimension is None:
-        embedding = _vector_column(shards, embedding)
-        dimension = describe.dimension(shards, embedding, seed=rule.seed, engine=engine)
-    elif embedding:
-        raise SchemaError("--dimension and --embedding exclude each other: the dimension is estimated from the vectors")
-    rows = sum(_rows(shard, eligible) for shard in shards)
-    if rule.budget is None:
-        raise SchemaError("--rule auto chooses by how much is kept. Give --keep, --keep-rows or --keep-tokens too")
-    total = rows if not rule.budget.in_tokens else sum(_tokens(shard, eligible) for shard in shards)
-    return auto_rule.advise(rows, dimension, min(1.0, rule.budget.share(total)), estimated_from=embedding)
-
-
-def _rows(shard: Shard, eligible: Eligible | None) -> int:
-    """Return the eligible rows of a score file."""
-    if eligible is not None:
-        return int(eligible.mask(RowRange(shard)).sum())
-    # Score files are Parquet, so their footers know the rows.
-    return readers.head(shard).rows or 0
-
-
-def _tokens(shard: Shard, eligible: Eligible | None) -> int:
-    """Return the tokens of the eligible rows of a score file."""
-    rows = RowRange(shard)
-    counts = [frame["tokens"].to_numpy() for frame in scored.light_batches(rows, (), ("tokens",))]
-    tokens = np.concatenate([np.zeros(0, np.int64), *counts])
-    return int((tokens if eligible is None else tokens[eligible.mask(rows)]).sum())
+    return auto_advice.advice(rule, shards, dimension=dimension, embedding=embedding, engine=engine, eligible=eligible)
 
 
 def _number(flag: str, text: str) -> float:
@@ -334,16 +312,3 @@ def _number(flag: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise SchemaError(f"{flag} {text!r} is not a number") from None
-
-
-def _vector_column(shards: Sequence[Shard], wanted: str) -> str:
-    """Return the column of vectors in score files: the one that was named, or the only one."""
-    present = [name for name in batches.columns(shards[0]) if name.startswith("emb.")]
-    if wanted in present or (not wanted and len(present) == 1):
-        return wanted or present[0]
-    columns = f"the score files have {first_few(present)}" if present else "the score files have no vectors"
-    problem = f"{wanted!r} is not there" if wanted else "--rule auto needs the intrinsic dimension of the data"
-    raise SchemaError(
-        f"{problem}: {columns}. Give --embedding COLUMN, score with --scorer embedding too, or give --dimension D "
-        "(`curate describe` estimates it)"
-    )

@@ -14,7 +14,8 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning import rule_options
 from curate.pruning.balance import Balance
-from curate.pruning.columns.row_table import FILE_STEP, MISSING_SEED, VALUE_SEED
+from curate.pruning.columns.row_table import FILE_STEP
+from curate.pruning.columns.value_hashes import MISSING_SEED, VALUE_SEED
 from curate.pruning.prune import prune
 from curate.pruning.rule_options import RuleOptions
 from curate.tables import batches, scored

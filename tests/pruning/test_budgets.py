@@ -15,7 +15,8 @@ from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning import rule_options, rules
 from curate.pruning.columns import first_reading
-from curate.pruning.columns.row_table import FILE_STEP, MISSING_SEED, VALUE_SEED
+from curate.pruning.columns.row_table import FILE_STEP
+from curate.pruning.columns.value_hashes import MISSING_SEED, VALUE_SEED
 from curate.pruning.eligible import CODES, Eligible
 from curate.pruning.ranking import external_sort
 from curate.pruning.rule_options import RuleOptions

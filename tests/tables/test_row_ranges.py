@@ -1,9 +1,11 @@
 """Long files are cut at row groups into ranges that together have every row once."""
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 
-from curate.tables import batches, row_ranges
+from curate.tables import batches, readers, row_ranges
+from curate.tables.reading import Reading
 from curate.tables.row_ranges import RowRange
 from curate.tables.shards import Shard
 
@@ -53,3 +55,35 @@ def test_a_range_says_which_rows_it_has(tmp_path):
     assert str(RowRange(shard)) == f"{shard.path}"
     assert str(RowRange(shard, 10, 5)) == f"{shard.path}, rows 10 to 14"
     assert str(RowRange(shard, 15)) == f"{shard.path} from row 15 on"
+
+
+def decoded_pieces(monkeypatch):
+    """Return a list that receives the rows of each piece that is decoded."""
+    pieces = []
+    decode = pq.ParquetFile.iter_batches
+
+    def counted(*args, **options):
+        for batch in decode(*args, **options):
+            pieces.append(batch.num_rows)
+            yield batch
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    return pieces
+
+
+def test_a_row_deep_in_a_row_group_is_decoded_with_many_others(tmp_path, monkeypatch):
+    """An example of removed rows is one row: the rows before it are not decoded one by one."""
+    shard = written(tmp_path, 20_000, 20_000)
+    pieces = decoded_pieces(monkeypatch)
+    frame = next(batches.batches(shard, reading=Reading(batch_rows=1), identity=("id",), start=15_000))
+    assert frame["id"].to_list() == ["r15000"]
+    assert pieces == [batches.BATCH_ROWS] * 4
+
+
+@pytest.mark.parametrize("start", [0, 1, 99, 100, 101, 250, 999, 1000])
+@pytest.mark.parametrize("batch_rows", [1, 7, 5000])
+def test_rows_from_any_row_on_are_those_of_the_whole_file(start, batch_rows, tmp_path):
+    shard = written(tmp_path, 1000, 100)
+    frames = list(readers.read(shard, ["id"], batch_rows, start=start))
+    assert [name for frame in frames for name in frame["id"].to_pylist()] == [f"r{i}" for i in range(start, 1000)]
+    assert all(frame.num_rows <= batch_rows for frame in frames)

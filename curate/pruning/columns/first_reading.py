@@ -17,17 +17,9 @@ from curate.errors import SchemaError
 from curate.progress import counted
 from curate.pruning import balance
 from curate.pruning.budgets.capped_inputs import CappedInput
-from curate.pruning.columns import exact_sums, score_column
+from curate.pruning.columns import exact_sums, score_column, value_hashes
 from curate.pruning.columns.exact_sums import Moments
-from curate.pruning.columns.row_table import (
-    FILE_STEP,
-    MISSING_SEED,
-    VALUE,
-    VALUE_SEED,
-    RowTable,
-    RowWriter,
-    row_type,
-)
+from curate.pruning.columns.row_table import FILE_STEP, VALUE, RowTable, RowWriter, row_type
 from curate.pruning.columns.score_column import ScoreColumn, ScoreFileRange, ScoreValues
 from curate.pruning.eligible import ELIGIBLE, Eligible
 from curate.tables import batches as tables
@@ -109,7 +101,7 @@ class _FirstReading:
             rows["key"] = tables.keys(frame["id"], self.seed)
             rows["group"] = score_column.group_numbers(score_column.group_names(frame, self.grouping), totals.groups)
             for number, name in enumerate(self.capped):
-                rows[f"{VALUE}{number}"] = _hashes(frame, name, numbers + item.first_place)
+                rows[f"{VALUE}{number}"] = value_hashes.hashes(frame, name, numbers + item.first_place)
             totals.rows.append(rows)
         return totals
 
@@ -214,36 +206,6 @@ def look(
         sizes=np.array([rows_of_group[name] for name in names], dtype=np.int64),
         complexity=np.array([sums.complexities[name] for name in names]) if complexity else None,
     )
-
-
-def _hashes(frame: pl.DataFrame, name: str, places: np.ndarray) -> np.ndarray:
-    """Return a hash (n,) uint64 of the value of each row; rows without a value all have different ones.
-
-    ``places`` (n,) uint64 tell rows apart that have the same id: they are made of the file and the place in it.
-    """
-    column = frame[name]
-    if column.dtype.is_float():
-        # NaN is no value, and -0.0 is the value 0.0. NumPy adds 0.0, which Polars leaves out.
-        column = pl.Series(name, column.to_numpy() + 0.0, nan_to_null=True)
-    hashes = tables.keys(_as_text(column).fill_null(""), VALUE_SEED)
-    if column.null_count():
-        missing = column.is_null().to_numpy()
-        hashes[missing] = (tables.keys(frame["id"], MISSING_SEED) + places)[missing]
-    return hashes
-
-
-def _as_text(column: pl.Series) -> pl.Series:
-    """Return the values of a column as text, whole numbers alike in all types of numbers.
-
-    One input may have a column as whole numbers and another as fractions. A carried column has one type.
-    """
-    if not column.dtype.is_float():
-        return column.cast(pl.String)
-    value = pl.col("value").cast(pl.Float64)
-    # NaN and infinity are no whole numbers, and from 2^53 on Float64 does not tell them apart.
-    is_whole = (value == value.floor()) & (value.abs() < 2**53)
-    whole = value.cast(pl.Int64, strict=False).cast(pl.String)
-    return column.to_frame("value").select(pl.when(is_whole).then(whole).otherwise(value.cast(pl.String)))["value"]
 
 
 def _no_rows(shards: Sequence[Shard], eligible: Eligible | None) -> str:

@@ -12,9 +12,6 @@ import numpy as np
 
 from curate.storage import disk_arrays
 
-VALUE_SEED = 1  # of the hashes of capped values; another than the usual seed of the hashes of ids
-# Of the ids of rows without a value: with the seed of values, an id "0" would have the hash of a value "0".
-MISSING_SEED = 2
 FILE_STEP = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio: tells rows apart that have one id and place in two files
 VALUE = "value."  # begins the names of the columns that hold hashes of values, one for each capped column
 

@@ -21,7 +21,7 @@ from curate.pruning.duplicate_check import compare_again
 from curate.pruning.eligible import CODE, ELIGIBLE, Eligible
 from curate.pruning.requirements import linked_rows, regrouping
 from curate.pruning.requirements.columns import RequiredRows
-from curate.pruning.requirements.reading import Requirements, failed_first
+from curate.pruning.requirements.reading import Requirements, columns_of, failed_first
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement
 from curate.storage import disk_arrays, s3
 from curate.tables import batches, readers
@@ -94,10 +94,8 @@ def _make_room(parts: Sequence[RequiredRows], eligible: Eligible) -> None:
 
 def _write_codes(requirements: Sequence[Requirement], eligible: Eligible, part: RequiredRows) -> np.ndarray:
     """Write the codes of a range of rows, and return how many rows have each."""
-    scored = tuple(dict.fromkeys(name for requirement in requirements for name in requirement.scored))
-    inputs = tuple(dict.fromkeys(name for requirement in requirements for name in requirement.inputs))
-    codes = [np.zeros(0, CODE)]
-    codes += [failed_first(requirements, frame, part).to_numpy() for frame in part.frames(scored, inputs)]
+    frames = part.frames(*columns_of(requirements))
+    codes = [np.zeros(0, CODE), *(failed_first(requirements, frame, part).to_numpy() for frame in frames)]
     return _save(eligible, part, np.concatenate(codes))
 
 

@@ -59,8 +59,7 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
     requirements = tuple(_read_one(text, number, scores, present) for number, text in enumerate(texts, start=1))
     with_inputs = any(requirement.inputs for requirement in requirements)
     rows = columns.required_rows(scores, shards, with_inputs=with_inputs, partial=partial) if requirements else ()
-    for requirement in requirements:
-        _check_type(requirement, rows)
+    _check_types(requirements, rows)
     return Requirements(requirements, rows)
 
 
@@ -106,13 +105,21 @@ def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> R
     )
 
 
-def _check_type(requirement: Requirement, rows: Sequence[RequiredRows]) -> None:
-    """Apply a requirement to the first rows, so that a wrong type is an error before any work."""
+def _check_types(requirements: Sequence[Requirement], rows: Sequence[RequiredRows]) -> None:
+    """Apply requirements to the first row, so that a wrong type is an error before any work."""
     for part in rows:
-        for frame in part.frames(requirement.scored, requirement.inputs):
+        for frame in part.frames(*columns_of(requirements)):
             if frame.height:
-                requirement.met(frame.head(1), part)
+                for requirement in requirements:
+                    requirement.met(frame.head(1), part)
                 return
+
+
+def columns_of(requirements: Sequence[Requirement]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns of the score files that requirements read, and those of the inputs, each once."""
+    scored = dict.fromkeys(name for requirement in requirements for name in requirement.scored)
+    inputs = dict.fromkeys(name for requirement in requirements for name in requirement.inputs)
+    return tuple(scored), tuple(inputs)
 
 
 def failed_first(requirements: Sequence[Requirement], frame: pl.DataFrame, where: object) -> pl.Series:

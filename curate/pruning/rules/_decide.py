@@ -161,9 +161,9 @@ def _keep_prefixes(rows: ExternalSort, prefixes: Prefixes, kept: np.ndarray, *, 
     weight = 0
     for block in rows.blocks():
         if others_only:
-            block = block[kept[block["position"]] != KEPT]
+            block = block.compress(kept[block["position"]] != KEPT)
         cell = block["cell"] if len(prefixes.quotas) > 1 else np.zeros(len(block), np.uint64)
-        taken = block[prefixes.take(cell, block["weight"])]
+        taken = block.compress(prefixes.take(cell, block["weight"]))
         kept[taken["position"]] = KEPT
         weight += int(taken["weight"].sum())
         if prefixes.finished:

@@ -25,7 +25,7 @@ class RankedRows:
         for start, rows in self.column.table.chunks(chunk_rows(self.column.rows)):
             ranked = self.verdicts[start : start + len(rows)] == DROPPED
             if ranked.any():
-                yield start + np.flatnonzero(ranked), rows[ranked]
+                yield start + np.flatnonzero(ranked), rows.compress(ranked)
 
     def sort(
         self,

@@ -5,9 +5,9 @@ In: score files, the options of the rule, and which rows meet the requirements. 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from curate.pruning import decisions, rule_options, rules, source_guard
-from curate.pruning.auto_rule import RuleAdvice
 from curate.pruning.budgets.capped_inputs import CappedInput
 from curate.pruning.columns import first_reading
 from curate.pruning.columns.score_column import ScoreColumn
@@ -16,6 +16,9 @@ from curate.pruning.eligible import Eligible
 from curate.pruning.rule_options import RuleOptions
 from curate.pruning.steps.workplace import Workplace
 from curate.tables.shards import Shard
+
+if TYPE_CHECKING:
+    from curate.pruning.auto_rule import RuleAdvice
 
 RANKING = "ranking"  # the folder of work files of the ranked decision
 
@@ -26,7 +29,7 @@ class RankedDecision:
 
     column: ScoreColumn
     decided: Decided
-    advice: RuleAdvice | None
+    advice: "RuleAdvice | None"
 
 
 def rank(

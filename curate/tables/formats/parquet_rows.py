@@ -63,10 +63,12 @@ def read(request: Request) -> Iterator[pa.RecordBatch]:
                 run = run[1:]
             if not run:
                 continue
-            piece = min(request.rows, *map(requested.piece_rows, run))
+            # Rows before the first one are decoded too: many at a time, even if few are asked for.
+            wanted = max(request.rows, reading.BATCH_ROWS) if start else request.rows
+            piece = min(wanted, *map(requested.piece_rows, run))
             for batch in _batches(file, request, run, piece):
-                if start < batch.num_rows:
-                    yield batch.slice(start)
+                for first in range(start, batch.num_rows, request.rows):
+                    yield batch.slice(first, request.rows)
                 start = max(0, start - batch.num_rows)
 
 
