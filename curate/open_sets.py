@@ -118,6 +118,9 @@ def parse(spec: str) -> tuple[str, dict[str, Value]]:
     """Split ``name:key=value,key=value`` into a name and options, whose values are int, float, bool or str.
 
     The option ``sql=`` comes last. Its value is the rest of the text, also with commas.
+
+    Raises:
+        CurateError: if an option has no value, or stands twice.
     """
     own = OWN_CLASS.fullmatch(spec)
     name, rest = (own["name"], own["options"] or "") if own else (spec.partition(":")[0], spec.partition(":")[2])
@@ -128,6 +131,11 @@ def parse(spec: str) -> tuple[str, dict[str, Value]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise CurateError(f"option {item!r} in {spec!r} has no value: write {name}:{item}=VALUE")
+        # An empty variable of a shell leaves nothing behind the sign. The default would be another job.
+        if not value:
+            raise CurateError(f"option {key}= in {spec!r} has no value. Write one behind the sign, or leave {key}= out")
+        if key in options:
+            raise CurateError(f"option {key}= stands twice in {spec!r}. Leave one out")
         try:
             options[key] = ast.literal_eval({"true": "True", "false": "False"}.get(value, value))
         except (ValueError, SyntaxError):

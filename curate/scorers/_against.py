@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from curate.errors import SchemaError, first_few
-from curate.scorers._target import TargetPart, names_texts, row_ranges
+from curate.scorers._target import JOIN, TargetPart, listed, names_texts, row_ranges
 from curate.storage import files
 from curate.tables import batches
 from curate.tables.corpus import Corpus
@@ -19,7 +19,6 @@ from curate.tables.readers import head
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
-JOIN = "+"  # stands between the names of a list in an option
 TEXT = "text"
 
 
@@ -67,9 +66,8 @@ def reference_corpus(data: Corpus, against: str, columns: str, scorer: str) -> C
 
 def shards_of(against: str) -> list[Shard]:
     """Return the files of a list of files, folders and globs, each file once."""
-    items = filter(None, against.split(JOIN))
     # Items are looked up one by one: files of equal names in two folders are two benchmarks.
-    shards = {str(shard.path): shard for item in items for shard in batches.shards([item])}
+    shards = {str(shard.path): shard for item in listed(against) for shard in batches.shards([item])}
     return list(shards.values())
 
 

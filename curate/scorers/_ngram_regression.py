@@ -16,7 +16,7 @@ import polars as pl
 from scipy.sparse import csr_matrix
 
 from curate.errors import SchemaError, amount
-from curate.streaming.roc_area import area
+from curate.streaming.roc_area import area, interval
 from curate.words import ngrams
 from curate.words.ngrams import Grams
 
@@ -28,8 +28,8 @@ CHARACTERS, WORDS = 16_000, 500
 HELD_OUT = 0.1
 # Inverse penalties of scikit-learn's LogisticRegression. With vectors of unit length, the best was 10 or 100.
 PENALTIES = (1.0, 10.0, 100.0)
+LEVEL = 0.95  # probability that the AUC of all texts lies within the interval
 MOST_STEPS = 200  # of the solver; our tests took 10 to 30
-Z95 = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def learn(good: pl.Series, bad: pl.Series, buckets: int) -> Learned:
     scores, labels = test[0] @ weights, test[1]
     positive, negative = scores[labels == 1], scores[labels == 0]
     auc = area(positive, negative)
-    low, high = interval(auc, len(positive), len(negative))
+    low, high = interval(auc, len(positive), len(negative), LEVEL)
     full = np.zeros(buckets)
     full[used] = weights
     learned = [
@@ -92,26 +92,6 @@ def evidence(words: Grams, weights: np.ndarray) -> np.ndarray:
         total += np.bincount(grams.owner, weights[buckets], minlength=len(total))
         counts += grams.counts
     return total / np.sqrt(np.maximum(counts, 1))
-
-
-def interval(auc: float, positive: int, negative: int) -> tuple[float, float]:
-    """Return the 95 % interval of an AUC: the values that would have it within 1.96 standard deviations.
-
-    Unlike an interval of one standard deviation it has a width at an AUC of 1.
-
-    Source: Newcombe 2006, Statistics in Medicine 25:559, method 5.
-    """
-    from scipy.optimize import brentq
-
-    pairs, extra = positive * negative, (positive + negative) / 2 - 1
-
-    def excess(value: float) -> float:
-        variance = value * (1 - value) * (1 + extra * ((1 - value) / (2 - value) + value / (1 + value))) / pairs
-        return (auc - value) ** 2 - Z95**2 * variance
-
-    low = brentq(excess, 0, auc) if auc > 0 else 0.0
-    high = brentq(excess, auc, 1) if auc < 1 else 1.0
-    return float(low), float(high)
 
 
 # The vectors of texts, and 1 for each good text and 0 for each bad one.

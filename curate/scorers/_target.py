@@ -23,6 +23,7 @@ from curate.tables.readers import head
 from curate.tables.reading import BATCH_BYTES, Reading
 from curate.tables.shards import Shard, has_lines
 
+JOIN = "+"  # stands between the names of a list in an option
 PART_BYTES = 64 << 20  # of files: enough to outweigh the start of a task, and far below the memory of a worker
 
 
@@ -106,8 +107,22 @@ def batches_of_files(data: Corpus, paths: str, needs: Sequence[str]) -> Iterator
 
 
 def listed(paths: str) -> list[str]:
-    """Return the paths that an option joins by ``+``. A path that exists is one path, whatever it is called."""
-    return [paths] if Path(paths).exists() else [path for path in paths.split("+") if path]
+    """Return the paths that an option joins by ``+``. A file or folder that exists may have this sign in its name.
+
+    Raises:
+        SchemaError: if there are none.
+    """
+    pieces = paths.split(JOIN)
+    result, start = [], 0
+    while start < len(pieces):
+        # the longest run of pieces that is the name of a file; a single piece may also be a glob, or lie in a store
+        longer = range(len(pieces), start + 1, -1)
+        stop = next((stop for stop in longer if Path(JOIN.join(pieces[start:stop])).exists()), start + 1)
+        result.append(JOIN.join(pieces[start:stop]))
+        start = stop
+    if not any(result):
+        raise SchemaError(f"{paths!r} names no files. Join the names of files by {JOIN}: a.jsonl{JOIN}b.jsonl")
+    return [path for path in result if path]
 
 
 def _parts(shards: Sequence[Shard], reading: Reading) -> list[TargetPart]:

@@ -17,6 +17,7 @@ from curate.words.ngrams import Grams
 from curate.words.places import word_places
 
 LEARNS_ADDED_FILES = True  # it learns from the benchmark alone, so added files change nothing
+MOST_WORDS = 1000  # of an n-gram: far above those of the literature, 8 to 50, and quick to hash
 MOST_SPANS = 100  # spans that are stored of a text: enough to judge it, and at most 800 bytes
 
 
@@ -112,15 +113,18 @@ def learn(
     Raises:
         SchemaError: if there is no benchmark, a file of it has no words, or all its texts are too short.
     """
-    if not 0 < shortest <= n:
-        raise SchemaError(f"contamination: n={n} must be at least shortest={shortest}, and that at least 1")
+    if not 0 < shortest <= n <= MOST_WORDS:
+        raise SchemaError(
+            f"contamination: shortest={shortest} must be at least 1, and n={n} at least shortest and at most "
+            f"{MOST_WORDS}"
+        )
     benchmark = _against.reference_corpus(corpus, against, against_columns, "contamination")
     reference, texts = reference_ngrams(benchmark, n, shortest)
     _against.check_words(benchmark, texts.words, "contamination")
     if not texts.searched:
         raise SchemaError(
-            f"contamination: all {texts.too_short} texts of {against} have fewer than {shortest} words. Give a smaller "
-            "shortest=, or a column of longer texts by against_columns="
+            f"contamination: none of the {amount(texts.too_short, 'text')} of {against} has {shortest} words or more. "
+            "Give a smaller shortest=, or a column of longer texts by against_columns="
         )
     counts = np.array([texts.searched, texts.too_short], np.int64)
     return Contamination(

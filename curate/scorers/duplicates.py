@@ -33,6 +33,8 @@ LEARNS_ADDED_FILES = True  # it learns from them without changing the scores of 
 KEEPS_RESULTS = True  # signatures and links are results that later jobs read, not a cache
 # The defaults are those of FineWeb, Penedo et al. 2024, arXiv 2406.17557.
 BANDS, ROWS, NGRAM, THRESHOLD = 14, 8, 5, 0.75
+# Far above what is of use: 1,000 bands take 16 kB a row, and a short text is filled up to the words of an n-gram.
+MOST_BANDS = MOST_WORDS = 1000
 REFERENCE_ARRAYS = ("digests", "keys", "texts", "members", "offsets")
 
 
@@ -144,10 +146,11 @@ def learn(
     Raises:
         SchemaError: for no rows, or two rows with one id; with ``against``, for a file without words.
     """
-    if not (0 < threshold <= 1 and bands >= 0 and 0 < rows <= minhash.MOST_ROWS and ngram > 0):
+    sizes_fit = 0 <= bands <= MOST_BANDS and 0 < rows <= minhash.MOST_ROWS and 0 < ngram <= MOST_WORDS
+    if not (0 < threshold <= 1 and sizes_fit):
         raise SchemaError(
-            f"duplicates: threshold={threshold} must be in (0, 1], bands={bands} at least 0, rows={rows} 1 to "
-            f"{minhash.MOST_ROWS}, ngram={ngram} at least 1"
+            f"duplicates: threshold={threshold} must be in (0, 1], bands={bands} 0 to {MOST_BANDS}, rows={rows} 1 to "
+            f"{minhash.MOST_ROWS}, ngram={ngram} 1 to {MOST_WORDS}"
         )
     settings = Bands(bands, rows, ngram, seed)
     if against:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from curate.errors import SchemaError, amount
+from curate.errors import CurateError, SchemaError, amount
 from curate.tables import meanings
 from curate.tables.sql import RowExpression, WrittenSql, detail, row_expression
 
@@ -87,7 +87,7 @@ class Expression:
         try:
             values = batch.select(self._value)[self.column]
         except pl.exceptions.PolarsError as error:
-            raise SchemaError(f"{self._where} cannot be computed: {detail(error)}") from None
+            raise CurateError(f"{self._where} cannot be computed: {detail(error)}") from None
         # An expression without columns is one value.
         values = values.new_from_index(0, batch.height) if len(values) != batch.height else values
         bad = ~values.cast(pl.Float64).is_finite().fill_null(False)
@@ -95,7 +95,8 @@ class Expression:
             first = int(bad.arg_max() or 0)
             shown = "null" if values[first] is None else values[first]
             rows = amount(int(bad.sum()), "row")
-            raise SchemaError(
+            # The expression is at fault, and not the file: other files have such rows too.
+            raise CurateError(
                 f"{self._where} is {shown} in {rows}, the first with id {batch['id'][first]!r}. "
                 "Say what such rows score: coalesce(..., 0), and nullif(..., 0) below a division"
             )

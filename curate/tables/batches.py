@@ -85,8 +85,10 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None, 
         raise SchemaError(f"{shard.path} has two columns {twice!r}. Rename one of them, or leave it out")
     # A file of lines without any line has no columns, and needs none.
     if (present or shard_head.rows is None) and (missing := [name for name in needs if name not in present]):
-        hint = "Rename the column, or name yours with --text-column"
-        if missing[0].startswith(MODEL_PREFIXES):
+        hint = "Name one of these"
+        if missing[0] == "text":
+            hint = "Rename the column, or name yours with --text-column"
+        elif missing[0].startswith(MODEL_PREFIXES):
             hint = "Add it, or leave out the scorer that reads it"
         elif missing[0].startswith(SCORER_PREFIXES):
             # Compared without the prefix, which makes all of them alike.
@@ -97,7 +99,9 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None, 
         elif (score := f"score.{missing[0]}") in present:
             hint = f"Did you mean {score}?"
         elif any(name.startswith(SCORER_PREFIXES) for name in present):
-            hint = "Name one of these"
+            pass
+        elif close := get_close_matches(missing[0], list(present), n=1):
+            hint = f"Did you mean {close[0]}?"
         elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
             hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
         names = first_few(present, near=missing[0]) if present else "no columns"

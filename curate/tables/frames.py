@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 import polars as pl
+import pyarrow as pa
 import xxhash
 
 from curate.errors import CurateError, SchemaError
@@ -40,15 +41,27 @@ def frame(table: Table) -> pl.DataFrame:
     """Return a table in memory as a polars frame; a lazy frame is collected.
 
     Raises:
-        SchemaError: for an object that is no table.
+        SchemaError: for an object that is no table, two columns of one name, or a column of values of several types.
     """
     if isinstance(table, pl.LazyFrame):
         return _exportable(table.collect())
     if isinstance(table, pl.DataFrame):
         return _exportable(table)
     if isinstance(table, ArrowExportable):
-        return _exportable(pl.DataFrame(table))
+        return _exportable(_converted(table))
     raise SchemaError(f"{type(table).__name__} is not a table: give a path, or a polars, pandas or pyarrow table")
+
+
+def _converted(table: ArrowExportable) -> pl.DataFrame:
+    try:
+        return pl.DataFrame(table)
+    # A column of Python objects fails in other ways in pandas, pyarrow and polars.
+    except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
+        why = (str(error).strip().splitlines() or [""])[0]
+        raise SchemaError(
+            f"the table of {type(table).__module__.partition('.')[0]} cannot be read ({why}). Give each column a name "
+            "of its own, and values of one type"
+        ) from error
 
 
 @contextmanager

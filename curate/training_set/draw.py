@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from curate.engines import Engine
 from curate.engines.local import Local
-from curate.errors import Interrupted, SchemaError, first_few
+from curate.errors import Interrupted, SchemaError, amount, first_few
 from curate.pool.mixture import Mixture
 from curate.pool.pool import Pool
 from curate.progress import Progress, silent
@@ -123,7 +123,9 @@ class TrainingSet:
     def __repr__(self) -> str:
         """Return the rows and tokens drawn, and where they are."""
         rows, tokens = sum(draw.copies for draw in self.draws), sum(draw.tokens for draw in self.draws)
-        return f"TrainingSet of {rows} rows, {tokens:.4g} tokens in {len(self.shards)} shards in {self.out}"
+        return (
+            f"TrainingSet of {rows:,} rows and {tokens:,} tokens in {amount(len(self.shards), 'shard')} in {self.out}"
+        )
 
     def _repr_html_(self) -> str:
         return f"{self.table()._repr_html_()}<p>{len(self.shards)} shards in {self.out}</p>"

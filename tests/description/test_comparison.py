@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from curate.description import describe
 from curate.description.comparison import clusters, sample_distance, shares
 from curate.errors import SchemaError
-from curate.streaming.roc_area import area_and_variance
+from curate.streaming.roc_area import area
 
 WORDS = [f"word{i}" for i in range(60)]
 
@@ -25,14 +25,16 @@ def texts(n, seed, *, extra="", share=0.0, prefix="d"):
 def test_the_auc_is_that_of_the_ranks_with_ties():
     rng = np.random.default_rng(0)
     values, truth = rng.integers(0, 20, 400).astype(float), rng.random(400) < 0.4
-    area, variance = area_and_variance(values[truth], values[~truth])
-    assert area == pytest.approx(roc_auc_score(truth, values), abs=1e-12)
-    # The variance is that of the areas of resampled rows, to within the error of 400 samples.
-    areas = []
-    for _ in range(400):
-        rows = rng.integers(0, 400, 400)
-        areas.append(roc_auc_score(truth[rows], values[rows]))
-    assert np.sqrt(variance) == pytest.approx(np.std(areas), rel=0.15)
+    assert area(values[truth], values[~truth]) == pytest.approx(roc_auc_score(truth, values), abs=1e-12)
+
+
+def test_data_sets_without_a_common_word_have_an_interval_with_a_width():
+    """The AUC is 1 on 25 rows of each side, and that of all rows may be a little lower."""
+    others = pl.DataFrame({"id": [f"e{i}" for i in range(25)], "text": [f"other{i} words{i} all" for i in range(25)]})
+    comparison = describe.describe(texts(25, 0), against=others)
+    assert (comparison.separability.auc, comparison.separability.high) == (1, 1)
+    assert 0.8 < comparison.separability.low < 0.99
+    assert f"an AUC of 1.000 (90 %: {comparison.separability.low:.3f} to 1.000)" in comparison.verdict
 
 
 def test_two_samples_of_one_data_set_cannot_be_told_apart():

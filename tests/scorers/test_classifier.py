@@ -135,7 +135,7 @@ def test_the_area_is_that_of_scikit_learn_and_lies_in_its_interval(positive, neg
     area = roc_area.area(np.array(positive), np.array(negative))
     labels = [1] * len(positive) + [0] * len(negative)
     assert area == pytest.approx(roc_auc_score(labels, positive + negative))
-    low, high = _ngram_regression.interval(area, len(positive), len(negative))
+    low, high = roc_area.interval(area, len(positive), len(negative), 0.95)
     assert 0 <= low <= area <= high <= 1
 
 
@@ -145,9 +145,19 @@ def test_the_interval_holds_the_true_area_nineteen_times_in_twenty():
     hits = 0
     for _ in range(400):
         area = roc_area.area(rng.normal(1, 1, 40), rng.normal(0, 1, 60))
-        low, high = _ngram_regression.interval(area, 40, 60)
+        low, high = roc_area.interval(area, 40, 60, 0.95)
         hits += low <= 0.7602 <= high
     assert 0.92 <= hits / 400 <= 0.98
+
+
+@pytest.mark.parametrize("texts", [1, 3, 1000, 100_000])
+def test_an_area_of_one_has_an_interval_with_a_width(texts):
+    low, high = roc_area.interval(1.0, texts, texts, 0.95)
+    variance = low * (1 - low) * (1 + (texts - 1) * ((1 - low) / (2 - low) + low / (1 + low))) / texts**2
+    assert high == 1
+    assert (1 - low) ** 2 == pytest.approx(1.959964**2 * variance, rel=1e-6)
+    assert low < 1 - 1e-6
+    assert roc_area.interval(0.0, texts, texts, 0.95) == (0, pytest.approx(1 - low, rel=1e-6))
 
 
 @pytest.mark.parametrize(
@@ -202,9 +212,9 @@ def test_a_file_of_fasttext_gives_the_log_odds_of_its_label(samples):
         assert value == pytest.approx(math.log(share / (1 - share)), rel=1e-4)
     assert values[0] > 0.5
     assert values[1] < -0.5
-    for label, message in (("", "has several labels, and none is named"), ("god", "one of bad, good")):
+    for label, message in (("", "has several labels, and none is named"), (",label=god", "one of bad, good")):
         with pytest.raises(SchemaError, match=message):
-            curate.score(samples / "rows.parquet", f"classifier:fasttext={path},label={label}", samples / "other")
+            curate.score(samples / "rows.parquet", f"classifier:fasttext={path}{label}", samples / "other")
     with pytest.raises(SchemaError, match="cannot be read as a classifier of fastText"):
         curate.score(samples / "rows.parquet", f"classifier:fasttext={samples / 'good.parquet'}", samples / "other")
 

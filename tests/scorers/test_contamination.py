@@ -213,8 +213,9 @@ def test_a_changed_benchmark_is_refused_and_added_files_are_not(tmp_path, cli):
         ([{"text": None}, {"text": "..."}], {}, "has no words in text, so nothing can be compared with it"),
         (ROWS, {}, "has no column 'text'; it has question, choices, n. Name its column of texts"),
         (ROWS, {"against_columns": "question+n"}, "n is Int64, not text"),
-        ([{"text": "two words"}], {}, "all 1 texts of .* have fewer than 8 words"),
-        ([{"text": "two words"}], {"shortest": 9, "n": 8}, "n=8 must be at least shortest=9"),
+        ([{"text": "two words"}], {}, "none of the 1 text of .* has 8 words or more"),
+        ([{"text": "two words"}], {"shortest": 9, "n": 8}, "n=8 at least shortest and at most 1000"),
+        ([{"text": "two words"}], {"n": 10**8}, "n=100000000 at least shortest and at most 1000"),
     ],
 )
 def test_wrong_benchmarks_and_options_are_one_line(tmp_path, cli, rows, options, message):

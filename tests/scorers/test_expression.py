@@ -101,6 +101,12 @@ def test_what_it_refuses_is_one_line(spec, message, rows, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_value_that_is_no_number_stops_the_job(rows, tmp_path):
+    """No file is set aside for it, since the expression has to change."""
+    with pytest.raises(CurateError, match=r"^expression n \(meta.likes\) is null in 8 rows, the first with id"):
+        curate.score(rows, "expression:name=n,sql=meta.likes", tmp_path / "out")
+
+
 def test_two_that_read_each_other_are_refused(rows, tmp_path):
     with pytest.raises(SchemaError, match="read each other's columns"):
         curate.score(rows, ["expression:name=a,sql=score.b", "expression:name=b,sql=score.a"], tmp_path / "out")

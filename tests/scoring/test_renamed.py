@@ -6,7 +6,6 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from curate.errors import SchemaError
 from curate.scoring import renamed, specs
 
 
@@ -105,5 +104,5 @@ def test_wrong_names_are_one_line(scorers, message):
 def test_a_scorer_without_a_name_is_the_scorer_itself():
     plain = specs.build("length")
     assert renamed.with_name("length", plain) is plain
-    with pytest.raises(SchemaError):
+    with pytest.raises(specs.open_sets.CurateError, match="option name= in 'length:name=' has no value"):
         specs.build("length:name=")

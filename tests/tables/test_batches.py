@@ -375,3 +375,13 @@ def test_a_file_without_rows_has_the_columns_it_was_given(tmp_path):
     assert tables.write(tmp_path / "x.parquet", [], schema=schema) == 0
     assert pl.read_parquet(tmp_path / "x.parquet").columns == list(schema)
     assert pq.read_schema(tmp_path / "x.parquet").field("emb.e").type == pa.binary(12)
+
+
+def test_a_column_that_is_misspelled_is_told_by_the_nearest_name(tmp_path):
+    """Only the column of texts has an option for its name."""
+    pl.DataFrame({"text": ["a"], "domain": ["b"]}).write_parquet(tmp_path / "a.parquet")
+    (shard,) = tables.shards([str(tmp_path)])
+    with pytest.raises(SchemaError, match=r"no column 'domian'; it has text, domain. Did you mean domain\?$"):
+        tables.require(shard, ["domian"])
+    with pytest.raises(SchemaError, match=r"no column 'year'; it has text, domain. Name one of these$"):
+        tables.require(shard, ["year"])

@@ -1,6 +1,7 @@
 """Tables in memory: polars, pandas and Arrow tables become equal frames."""
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from curate.errors import SchemaError
@@ -25,6 +26,15 @@ def test_what_is_no_table_is_refused_by_its_type():
     assert not frames.in_memory("runs.csv")
     with pytest.raises(SchemaError, match="list is not a table"):
         frames.frame([1, 2])
+
+
+def test_a_table_that_polars_cannot_hold_is_refused_in_one_line():
+    pandas = pytest.importorskip("pandas")
+    twice = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    for table, name in ((twice, "pyarrow"), (pandas.DataFrame({"text": ["a", 3]}), "pandas")):
+        with pytest.raises(SchemaError, match=f"^the table of {name} cannot be read .* values of one type$") as caught:
+            score(table, "length")
+        assert "\n" not in str(caught.value)
 
 
 def test_the_hash_follows_values_names_and_types():

@@ -787,7 +787,8 @@ def test_the_function_writes_what_the_command_writes(cli, planned, tmp_path):
     )
     assert json.loads(done.out) == {**training_set.record(), "out": str(tmp_path / "c")}
     assert tree(tmp_path / "f") == tree(tmp_path / "c")
-    assert repr(training_set).startswith("TrainingSet of 333 rows, 2.003e+04 tokens in 4 shards in ")
+    tokens = sum(drawn.tokens for drawn in training_set.draws)
+    assert repr(training_set).startswith(f"TrainingSet of 333 rows and {tokens:,} tokens in 4 shards in ")
     assert "<table" in training_set._repr_html_()
     assert training_set.chart().to_dict()["mark"] == {"type": "bar"}
 

@@ -85,7 +85,7 @@ class DataComparison:
             return "Too few rows differ to train a classifier."
         text = (
             f"A classifier tells rows of the two data sets apart with an AUC of {measured.auc:.3f} "
-            f"({measured.low:.3f} to {measured.high:.3f}); 0.5 is chance, and 1 is always right."
+            f"(90 %: {measured.low:.3f} to {measured.high:.3f}); 0.5 is chance, and 1 is always right."
         )
         return text + (" On these samples the two cannot be told apart." if measured.low <= 0.5 else "")
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
-from scipy.special import ndtri
 
-from curate.streaming.roc_area import area_and_variance
+from curate.streaming.roc_area import area, interval
 from curate.words import ngrams
 
 FOLDS = 5  # parts of the rows; each is judged by a classifier that was trained on the others
@@ -58,7 +57,7 @@ def separability(features: np.ndarray | csr_matrix, is_second: np.ndarray, group
     from sklearn.linear_model import LogisticRegression
 
     fold = group % FOLDS
-    areas, variances = [], []
+    areas = []
     for number in range(FOLDS):
         held_out = fold == number
         trained, truth = is_second[~held_out], is_second[held_out]
@@ -67,9 +66,6 @@ def separability(features: np.ndarray | csr_matrix, is_second: np.ndarray, group
         # Rows of a data set that is smaller in the sample count more, so that both sides weigh the same.
         model = LogisticRegression(max_iter=STEPS, class_weight="balanced").fit(features[~held_out], trained)
         values = model.decision_function(features[held_out])
-        area, variance = area_and_variance(values[truth], values[~truth])
-        areas.append(area)
-        variances.append(variance)
-    mean, deviation = float(np.mean(areas)), float(np.sqrt(np.sum(variances)) / FOLDS)
-    reach = ndtri((1 + LEVEL) / 2) * deviation
-    return Separability(mean, max(0.0, mean - reach), min(1.0, mean + reach))
+        areas.append(area(values[truth], values[~truth]))
+    mean = float(np.mean(areas))
+    return Separability(mean, *interval(mean, int(is_second.sum()), int((~is_second).sum()), LEVEL))

@@ -211,7 +211,8 @@ def look(
 def _no_rows(shards: Sequence[Shard], eligible: Eligible | None) -> str:
     if eligible is not None:
         return "no row meets all requirements, so there is nothing to rank. Leave out a --require, or lower its bound"
-    return f"{shards[0].path} and the other score files have no rows. Score data that has rows"
+    others = " and the other score files have" if len(shards) > 1 else " has"
+    return f"{shards[0].path}{others} no rows. Score data that has rows"
 
 
 def _note_complexities(frame: pl.DataFrame, grouping: str, complexities: dict[str, float], shard: Shard) -> None:

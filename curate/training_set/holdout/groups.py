@@ -39,7 +39,7 @@ class Holdout:
             SchemaError: if it is not between 0 and 1.
         """
         if not 0 < self.share < 1:
-            raise SchemaError(f"--holdout {self.share:g} must lie between 0 and 1, such as 0.01")
+            raise SchemaError(f"--holdout {self.share:g} must be above 0 and below 1, such as 0.01")
 
 
 def holdout(share: float | None, by: str = "") -> Holdout | None:
