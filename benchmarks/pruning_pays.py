@@ -9,13 +9,13 @@ files of the same kinds. Rows are scored once with `curate score` (it needs the 
 pruning is one `curate prune` (`pays/ways.py`). Each way trains `tiny` on the same number of bytes, so that a way that
 keeps few rows repeats them.
 
-The first table has the passes over what is kept, and the loss on both targets, in nats per byte, with the 95 %
-interval of the mean over seeds, and the difference to training on all rows, paired by seed. Below 0 pruning pays.
-Random rows and ratios of whole sources tell apart why: from few texts, from the mixture of sources, or from the choice
-within them. The second table has the share of the tokens that each source has in what is kept, in percent.
+The first table says what each way trains on: megabytes, passes over the part that is read most often, and the share of
+each source, in percent. The second table has the loss on both targets, in nats per byte, with the 95 % interval of the
+mean over seeds, and the difference to training on all rows, paired by seed. Below 0 pruning pays. Random rows and
+ratios of whole sources tell apart why: from few texts, from the mixture of sources, or from the choice within them.
 
-Each loss is printed to stderr when it is measured. With --folder, texts, scores and what each way keeps stay there and
-are used again.
+The first table is printed before the training, and each loss on stderr when it is measured. With --seeds 0 nothing is
+trained. With --folder, texts, scores and what each way keeps stay there and are used again.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from curate.runs import trainer_data
 from curate.trainers.tiny import Tiny
 
 PARAMS = 2e5
+Losses = dict[tuple[str, int], dict[str, float]]  # by way and seed: the loss on each target
 
 
 def main() -> None:
@@ -51,30 +52,39 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        print(measured(folder, options.mb, options.tokens, options.seeds, options.workers))
+        kept = pruned(folder, options.mb * 1e6)
+        print(f"{options.mb:g} MB of rows; passes at {options.tokens:.3g} bytes of training")
+        print(table([kept_row(name, keep, options.tokens) for name, keep in kept.items()]), flush=True)
+        if options.seeds:
+            losses = trained(folder, kept, options.tokens, options.seeds, options.workers)
+            print(f"{options.tokens:.3g} bytes, {PARAMS:.2g} parameters, {options.seeds} seeds; nats per byte")
+            print(table([loss_row(name, losses, options.seeds) for name in kept]))
 
 
-def measured(folder: Path, mb: float, tokens: float, seeds: int, workers: int) -> str:
-    """Return the tables as text."""
-    targets = {name: folder / "targets" / f"{name}.jsonl" for name in texts.CLEAN}
+def pruned(folder: Path, size: float) -> dict[str, Kept]:
+    """Write and score the data, and prune them in every way."""
     if not (folder / "data").exists():
-        texts.write(folder, mb * 1e6)
+        texts.write(folder, size)
     scored = ways.score(folder / "data", folder / "examples", folder / "scores")
     kept = dict[str, Kept]()
     for way in WAYS:
         kept[way.name] = way.keep(replace(scored, kept=kept))
+    return kept
+
+
+def trained(folder: Path, kept: Mapping[str, Kept], tokens: float, seeds: int, workers: int) -> Losses:
+    """Train on what every way keeps, once for each seed."""
+    targets = {name: folder / "targets" / f"{name}.jsonl" for name in texts.CLEAN}
     pools = {pool.name: pool for keep in kept.values() for pool in keep.pools}
     trainer = cast(Tiny, trainer_data.load("tiny", list(pools.values()), targets).trainer)
     tasks = [
-        Training(trainer, name, keep.weights, tokens, seed) for name, keep in kept.items() for seed in range(seeds)
+        Training(trainer, name, keep.weights, tokens, seed) for seed in range(seeds) for name, keep in kept.items()
     ]
-    losses = dict[tuple[str, int], dict[str, float]]()
+    losses = Losses()
     for done, loss in Local(workers).run(train, [task.small for task in tasks]):
         losses[done] = loss
         print(done, loss, file=sys.stderr, flush=True)
-    rows = [row(name, passes(trainer, keep, tokens), losses, seeds) for name, keep in kept.items()]
-    title = f"{mb:g} MB of rows, {tokens:.3g} bytes of training, {PARAMS:.2g} parameters, {seeds} seeds; nats per byte"
-    return f"{title}\n{table(rows)}\nshare of the tokens that are kept, in %\n{table(mixtures(kept))}"
+    return losses
 
 
 @dataclass(frozen=True)
@@ -99,40 +109,24 @@ def train(run: Training) -> tuple[tuple[str, int], dict[str, float]]:
     return (run.way, run.seed), run.trainer.train(run.weights, Budget(run.tokens, PARAMS), seed=run.seed)
 
 
-@dataclass(frozen=True)
-class Passes:
-    """Megabytes of text to train on, and how often the training reads the pool that it reads most often."""
-
-    megabytes: float
-    most: float
-
-
-def passes(trainer: Tiny, keep: Kept, tokens: float) -> Passes:
-    """Return what a way trains on, and how often."""
-    size = {name: trainer.unique[name] for name in keep.weights}
-    most = max(weight * tokens / size[name] for name, weight in keep.weights.items())
-    return Passes(sum(size.values()) / 1e6, most)
+def kept_row(name: str, keep: Kept, tokens: float) -> dict[str, str]:
+    """Return one line of the table of what is kept."""
+    size = {pool.name: 4 * pool.tokens for pool in keep.pools}  # bytes, since tokens are a quarter of them
+    passes = max(weight * tokens / size[pool] for pool, weight in keep.weights.items())
+    total = sum(keep.tokens.values())
+    shares = {source: f"{100 * keep.tokens.get(source, 0) / total:.1f}" for source in texts.SHARE}
+    return {"trained on": name, "MB": f"{sum(size.values()) / 1e6:.2f}", "passes": f"{passes:.2f}", **shares}
 
 
-def row(name: str, read: Passes, losses: Mapping[tuple[str, int], dict[str, float]], seeds: int) -> dict[str, str]:
+def loss_row(name: str, losses: Losses, seeds: int) -> dict[str, str]:
     """Return one line of the table of losses."""
-    line = {"trained on": name, "MB": f"{read.megabytes:.2f}", "passes": f"{read.most:.2f}"}
+    line = {"trained on": name}
     for target in texts.CLEAN:
         values = np.array([losses[name, seed][target] for seed in range(seeds)])
         reference = np.array([losses[ALL, seed][target] for seed in range(seeds)])
         line[target] = with_interval(values)
         line[f"{target}, to all rows"] = "-" if name == ALL else with_interval(values - reference)
     return line
-
-
-def mixtures(kept: Mapping[str, Kept]) -> list[dict[str, str]]:
-    """Return the lines of the table of sources."""
-    lines = []
-    for name, keep in kept.items():
-        total = sum(keep.tokens.values())
-        shares = {source: f"{100 * keep.tokens.get(source, 0) / total:.1f}" for source in texts.SHARE}
-        lines.append({"trained on": name, **shares})
-    return lines
 
 
 def with_interval(values: np.ndarray) -> str:
