@@ -198,3 +198,36 @@ def test_the_report_of_a_million_rows_takes_the_memory_of_a_fifth_of_them(tmp_pa
         peaks[rows] = float(done.stdout)
     assert peaks[1_000_000] < peaks[200_000] + 20
     assert peaks[1_000_000] < 300
+
+
+@pytest.mark.parametrize(
+    ("removed", "amount"), [(18, None), (19, "19 of 20 rows of source 'book'"), (20, "all 20 rows of source 'book'")]
+)
+def test_requirements_that_remove_over_90_percent_of_a_source_are_a_warning(tmp_path, cli, removed, amount):
+    """Books have the odd rows; the first condition fails so many of them, and the second one more row of web."""
+    books = pl.Series([float(i // 2) if i % 2 else 99.0 for i in range(ROWS)])
+    frame = frame_of(tokens=[10] * ROWS, **{"score.x": books, "score.y": [0.0] + [1.0] * (ROWS - 1)})
+    scores = score_folder(tmp_path / "scores", frame)
+    conditions = (f"score.x >= {removed}", "score.y >= 1")
+    done = cli("prune", scores, *(part for c in conditions for part in ("--require", c)), "--out", tmp_path / "kept")
+    assert done.code == 0
+    warnings = [line for line in done.err.splitlines() if line.startswith("warning: requirements")]
+    expected = f"warning: requirements remove {amount}; 'score.x >= {removed}' removes {removed} of them. "
+    advice = "Weaken it, or add OR source = 'book' to it if it is made for other texts"
+    assert warnings == ([] if amount is None else [expected + advice])
+    assert all(line.removeprefix("warning: ") in (tmp_path / "kept" / "removal.md").read_text() for line in warnings)
+
+
+def test_the_source_that_loses_most_comes_first_and_the_others_are_counted(tmp_path):
+    """Of 10 rows each, a loses none, b's and c all, and d nine, which is not over 90 %. The advice works as written."""
+    names = [name for name in ("a", "b's", "c", "d") for _ in range(10)]
+    values = [1.0] * 10 + [0.0] * 20 + [0.0] * 9 + [1.0]
+    frame = frame_of(tokens=[10] * ROWS, **{"score.x": values}).with_columns(pl.Series("source", names))
+    scores = score_folder(tmp_path / "scores", frame)
+    (warning,) = prune(scores, tmp_path / "kept", require=["score.x >= 1"]).warnings
+    advice = "OR source = 'b''s'"
+    assert warning.startswith("requirements remove all 10 rows of source \"b's\" (and over 90% of 1 more); 'score.x")
+    assert f"add {advice} to it" in warning
+    spared = prune(scores, tmp_path / "spared", require=[f"score.x >= 1 {advice}"])
+    assert spared.table()["kept"].to_list() == [10, 10, 0, 1]
+    assert spared.warnings[0].startswith("requirements remove all 10 rows of source 'c';")

@@ -1,0 +1,1 @@
+"""What `pruning_pays.py` trains on: the texts, and the ways of pruning them."""
