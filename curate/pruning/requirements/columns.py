@@ -4,15 +4,18 @@ In: score files, and their inputs where a requirement names a column of these. O
 side, so that a condition may compare a score with a column of the input.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import repeat, zip_longest
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
 
 from curate.errors import SchemaError
+from curate.storage import files, s3
 from curate.tables import batches, readers, scored
+from curate.tables.columns.arrow_types import plain
 from curate.tables.reading import Reading
 from curate.tables.row_ranges import RowRange, row_ranges
 from curate.tables.scored_inputs import line_losses
@@ -25,13 +28,15 @@ TEXT = "text"  # the name of the column of texts in a condition, whatever its na
 class RequiredRows:
     """Rows of a score file that requirements are applied to, with their input where it is read.
 
-    ``reading`` says how the input is read. ``number`` is the place of the rows among all of them.
+    ``reading`` says how the input is read. ``number`` is the place of the rows among all of them. ``lacking`` are the
+    columns that the input lacks and another input has, with their types there. They are null in its rows.
     """
 
     number: int
     rows: RowRange
     data: Shard | None = None
     reading: Reading = Reading()
+    lacking: Mapping[str, pl.DataType] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return the path of the score file, and which rows of it."""
@@ -67,14 +72,30 @@ class RequiredRows:
                     f"{self.data.path} has other rows than {self.rows.shard.path}: it changed since it was scored. "
                     "Score the data again"
                 )
-            yield values.hstack([batch[name] for name in scored_columns])
+            typed = [pl.col(name).cast(dtype) for name, dtype in self.lacking.items() if name in values.columns]
+            yield values.with_columns(typed).hstack([batch[name] for name in scored_columns])
 
 
 def input_batches(data: Shard, reading: Reading, columns: Sequence[str], start: int = 0) -> Iterator[pl.DataFrame]:
-    """Yield the named columns of an input from a row on. ``text`` is the column of texts, whatever its name.
+    """Yield the named columns of an input from a row on. ``text`` is the text of each row, whatever it is made of.
 
-    A column of conversations has its messages under its own name, and their rendered text as ``text``.
+    A column of conversations has its messages under its own name, and their rendered text as ``text``. A column that
+    the input lacks is null.
     """
+    lacking = set(columns).difference(_columns(data, reading, columns))
+    if not lacking:
+        yield from _present(data, reading, columns, start)
+        return
+    nulls = [pl.lit(None).alias(name) for name in columns if name in lacking]
+    present = [name for name in columns if name not in lacking]
+    # Of an input that has none of the columns, the ids are read: without a column a batch would have no rows.
+    rows = _present(data, reading, present, start) if present else batches.batches(data, reading=reading, start=start)
+    for batch in rows:
+        yield batch.with_columns(nulls).select(columns)
+
+
+def _present(data: Shard, reading: Reading, columns: Sequence[str], start: int) -> Iterator[pl.DataFrame]:
+    """Yield the named columns of an input, which has all of them."""
     own = reading.column(TEXT)
     if reading.mapping.render and own in columns and own != TEXT:
         yield from _with_messages(data, reading, columns, own, start)
@@ -91,8 +112,8 @@ def _with_messages(
     """Yield the named columns of an input of conversations. Their own column, ``own``, is not rendered."""
     others = [name for name in columns if name != own]
     # Readers of lines render while they parse. So the messages are read once more, as a column without a role.
-    plain = replace(reading, text_column=TEXT, mapping=replace(reading.mapping, render=""))
-    unrendered = batches.batches(data, (own,), reading=plain, identity=(), start=start)
+    as_written = replace(reading, text_column=TEXT, mapping=replace(reading.mapping, render=""))
+    unrendered = batches.batches(data, (own,), reading=as_written, identity=(), start=start)
     rendered = input_batches(data, reading, others, start) if others else repeat(pl.DataFrame())
     try:
         for messages in unrendered:
@@ -126,13 +147,40 @@ def of_scores(shards: Sequence[Shard]) -> tuple[str, ...]:
     return tuple(batches.columns(shards[0]))
 
 
-def of_inputs(scores: Path, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns of the inputs, by the first of them; of ``names`` also those that appear late in its lines.
+def of_inputs(scores: Path, shards: Sequence[Shard], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns of the inputs of score files: those of the first, and of ``names`` those that any of them has.
 
     Raises:
         SchemaError: if the inputs are not where they were.
     """
-    data, reading = scored.inputs(scores), scored.reading(scores)
-    present = readers.head(data[0], [reading.column(name) for name in names]).columns
-    text = (TEXT,) if reading.column(TEXT) in present else ()
-    return tuple(dict.fromkeys((*text, *present)))
+    reading, is_scored = scored.reading(scores), {shard.relative for shard in shards}
+    # A file that could not be read has no score file.
+    data = [shard for shard in scored.inputs(scores) if shard.relative in is_scored]
+    if not data:
+        raise SchemaError(f"the inputs of {s3.shown(scores)} are not where they were scored. Move them back")
+    columns = tuple(_columns(data[0], reading, names))
+    if set(names) <= set(columns):
+        return columns
+    others = files.each(lambda shard: _columns(shard, reading, names), data[1:], scores)
+    return tuple(dict.fromkeys((*columns, *(name for name in names if any(name in each for each in others)))))
+
+
+def with_lacking(rows: Sequence[RequiredRows], names: Sequence[str], scores: Path) -> tuple[RequiredRows, ...]:
+    """Return rows with the types of those of the named columns of inputs that their own input lacks."""
+    present = files.each(lambda part: _columns(part.data, part.reading, names) if part.data else {}, rows, scores)
+    types = {name: kind for columns in reversed(present) for name, kind in columns.items() if name in names}
+    dtypes = {name: pl.Series(pa.array([], plain(kind))).dtype for name, kind in types.items()}
+    return tuple(
+        replace(part, lacking={name: dtype for name, dtype in dtypes.items() if name not in columns})
+        for part, columns in zip(rows, present, strict=True)
+    )
+
+
+def _columns(data: Shard, reading: Reading, names: Sequence[str]) -> dict[str, pa.DataType]:
+    """Return the columns of an input, and the text of its rows; of ``names`` also those that appear late in its lines.
+
+    The text may also be joined or computed.
+    """
+    own = readers.head(data, [reading.column(name) for name in names]).columns
+    text = readers.head(data, (), reading.whole_mapping).columns.get(TEXT)
+    return dict(own) if text is None else {TEXT: text} | {name: kind for name, kind in own.items() if name != TEXT}

@@ -3,13 +3,13 @@
 In: conditions as users wrote them, and score files. Out: `Requirements`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, amount
 from curate.pruning.requirements import columns
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement, check, expression
@@ -39,7 +39,19 @@ class Requirements:
         return tuple(requirement for requirement in self.each if not requirement.regroups)
 
     def warnings(self) -> tuple[str, ...]:
-        """Return a line for each condition that compares the stored duplicates, without forming groups again."""
+        """Return a line for each column that some inputs lack, and each condition that uses stored duplicates."""
+        return (*self._lacking(), *self._stored_duplicates())
+
+    def _lacking(self) -> Iterator[str]:
+        for name in dict.fromkeys(name for part in self.rows for name in part.lacking):
+            lacking = [part.data.path for part in self.rows if name in part.lacking and part.data is not None]
+            yield (
+                f"--require: column {name!r} is missing from {len(lacking)} of {amount(len(self.rows), 'input')}, such "
+                f"as {lacking[0]}. It counts as null in their rows"
+            )
+
+    def _stored_duplicates(self) -> tuple[str, ...]:
+        """Return a line for each condition that is not applied to groups among the rows that meet the others."""
         return tuple(
             f"--require {requirement.text!r} uses the groups of duplicates among all scored rows. Only a condition "
             f"such as '{DUPLICATES} >= 0.25' alone is applied to groups among the rows that meet the others"
@@ -56,22 +68,24 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
     """
     present = columns.of_scores(shards)
     check(texts, present)
-    requirements = tuple(_read_one(text, number, scores, present) for number, text in enumerate(texts, start=1))
-    with_inputs = any(requirement.inputs for requirement in requirements)
-    rows = columns.required_rows(scores, shards, with_inputs=with_inputs, partial=partial) if requirements else ()
+    requirements = tuple(_read_one(text, number, scores, shards) for number, text in enumerate(texts, start=1))
+    of_inputs = tuple(dict.fromkeys(name for requirement in requirements for name in requirement.inputs))
+    rows = columns.required_rows(scores, shards, with_inputs=bool(of_inputs), partial=partial) if requirements else ()
+    rows = columns.with_lacking(rows, of_inputs, scores) if of_inputs else rows
     for requirement in requirements:
         _check_type(requirement, rows)
     return Requirements(requirements, rows)
 
 
-def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> Requirement:
-    parsed = expression(text, tuple(present))
+def _read_one(text: str, number: int, scores: Path, shards: Sequence[Shard]) -> Requirement:
+    present = columns.of_scores(shards)
+    parsed = expression(text, present)
     if set(parsed.columns) <= set(present):
         return Requirement(text, number, tuple(sorted(parsed.columns)))
     # Only now the inputs are needed: they may have been moved away since they were scored.
     unknown = [path for path in parsed.paths if path[0] not in present]
     try:
-        of_inputs = columns.of_inputs(scores, [path[0] for path in unknown])
+        of_inputs = columns.of_inputs(scores, shards, [path[0] for path in unknown])
     except SchemaError as error:
         more = f". If it is a column of the inputs: they cannot be read ({error})"
         raise parsed.written.no_column(".".join(unknown[0]), present, more) from None
