@@ -1,5 +1,7 @@
 """Requirements over columns of inputs: a file lacks a column or cannot be read, and texts are joined or computed."""
 
+import json
+
 import polars as pl
 import pytest
 from conftest import one_line
@@ -45,8 +47,37 @@ def test_a_column_that_one_input_lacks_is_null_in_its_rows(data, tmp_path, condi
     assert [name for name, reason in reasons.items() if reason == "kept"] == met
     assert set(reasons.values()) == {"kept", condition}
     (note,) = [note for note in pruned.notes if "is missing from" in note]
-    column = "meta" if "meta" in condition else "quality"
-    assert note.startswith(f"--require: column '{column}' is missing from 1 of 2 inputs, such as {data / 'b.parquet'}")
+    column = "meta.lang" if "meta" in condition else "quality"
+    assert note.startswith(f"--require: '{column}' is missing from 1 of 2 inputs, such as {data / 'b.parquet'}")
+
+
+@pytest.mark.parametrize(
+    ("condition", "met", "lacking"),
+    [
+        ("meta.lang = 'en'", ["a0"], 1),
+        ("meta.lang IS NULL", ["a1", "b0", "b1"], 1),
+        ("meta.url.host = 'x'", ["b0"], 1),
+        ("meta.same > 1", ["a1", "b1"], 0),
+    ],
+)
+def test_a_field_that_the_structs_of_one_input_lack_is_null(tmp_path, condition, met, lacking):
+    """Lines of JSON have other fields in other files; an input without any line lacks nothing."""
+    (tmp_path / "data").mkdir()
+    lines = {
+        "a": [{"same": 1, "lang": "en"}, {"same": 2, "url": {"path": "p"}}],
+        "b": [{"same": 1, "url": {"host": "x"}}, {"same": 2}],
+        "c": [],
+    }
+    for name, rows in lines.items():
+        text = "".join(
+            json.dumps({"id": f"{name}{i}", "text": "words", "meta": meta}) + "\n" for i, meta in enumerate(rows)
+        )
+        (tmp_path / "data" / f"{name}.jsonl").write_text(text)
+    score(tmp_path / "data", ["length"], tmp_path / "scores")
+    pruned = prune(tmp_path / "scores", tmp_path / "kept", require=[condition])
+    assert [name for name, reason in kept(tmp_path / "kept").items() if reason == "kept"] == met
+    assert [note for note in pruned.notes if "is missing from 1 of 3 inputs" in note] == list(pruned.notes)
+    assert len(pruned.notes) == lacking
 
 
 def test_a_column_that_no_input_has_is_an_error(data, tmp_path):

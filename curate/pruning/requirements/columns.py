@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat, zip_longest
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 import pyarrow as pa
@@ -15,7 +16,6 @@ import pyarrow as pa
 from curate.errors import SchemaError
 from curate.storage import files, s3
 from curate.tables import batches, readers, scored
-from curate.tables.columns.arrow_types import plain
 from curate.tables.reading import Reading
 from curate.tables.row_ranges import RowRange, row_ranges
 from curate.tables.scored_inputs import line_losses
@@ -29,14 +29,16 @@ class RequiredRows:
     """Rows of a score file that requirements are applied to, with their input where it is read.
 
     ``reading`` says how the input is read. ``number`` is the place of the rows among all of them. ``lacking`` are the
-    columns that the input lacks and another input has, with their types there. They are null in its rows.
+    columns, and fields such as ``meta.lang``, that the input lacks and another input has; they are null in its rows.
+    ``types`` are the types of these columns.
     """
 
     number: int
     rows: RowRange
     data: Shard | None = None
     reading: Reading = Reading()
-    lacking: Mapping[str, pl.DataType] = field(default_factory=dict)
+    lacking: tuple[str, ...] = ()
+    types: Mapping[str, pl.DataType] = field(default_factory=dict)
 
     def __str__(self) -> str:
         """Return the path of the score file, and which rows of it."""
@@ -72,8 +74,16 @@ class RequiredRows:
                     f"{self.data.path} has other rows than {self.rows.shard.path}: it changed since it was scored. "
                     "Score the data again"
                 )
-            typed = [pl.col(name).cast(dtype) for name, dtype in self.lacking.items() if name in values.columns]
-            yield values.with_columns(typed).hstack([batch[name] for name in scored_columns])
+            yield self._typed(values).hstack([batch[name] for name in scored_columns])
+
+    def _typed(self, values: pl.DataFrame) -> pl.DataFrame:
+        """Return columns of the input with the types, and fields of structs, of what it lacks."""
+        kinds = {name: kind for name, kind in values.schema.items() if name in self.types}
+        wanted = {
+            name: self.types[name] if kind == pl.Null else with_fields(kind, self.types[name])
+            for name, kind in kinds.items()
+        }
+        return values.with_columns(pl.col(name).cast(kind) for name, kind in wanted.items())
 
 
 def input_batches(data: Shard, reading: Reading, columns: Sequence[str], start: int = 0) -> Iterator[pl.DataFrame]:
@@ -82,7 +92,7 @@ def input_batches(data: Shard, reading: Reading, columns: Sequence[str], start: 
     A column of conversations has its messages under its own name, and their rendered text as ``text``. A column that
     the input lacks is null.
     """
-    lacking = set(columns).difference(_columns(data, reading, columns))
+    lacking = set(columns).difference(of_input(data, reading, columns))
     if not lacking:
         yield from _present(data, reading, columns, start)
         return
@@ -158,25 +168,25 @@ def of_inputs(scores: Path, shards: Sequence[Shard], names: Sequence[str]) -> tu
     data = [shard for shard in scored.inputs(scores) if shard.relative in is_scored]
     if not data:
         raise SchemaError(f"the inputs of {s3.shown(scores)} are not where they were scored. Move them back")
-    columns = tuple(_columns(data[0], reading, names))
+    columns = tuple(of_input(data[0], reading, names))
     if set(names) <= set(columns):
         return columns
-    others = files.each(lambda shard: _columns(shard, reading, names), data[1:], scores)
+    others = files.each(lambda shard: of_input(shard, reading, names), data[1:], scores)
     return tuple(dict.fromkeys((*columns, *(name for name in names if any(name in each for each in others)))))
 
 
-def with_lacking(rows: Sequence[RequiredRows], names: Sequence[str], scores: Path) -> tuple[RequiredRows, ...]:
-    """Return rows with the types of those of the named columns of inputs that their own input lacks."""
-    present = files.each(lambda part: _columns(part.data, part.reading, names) if part.data else {}, rows, scores)
-    types = {name: kind for columns in reversed(present) for name, kind in columns.items() if name in names}
-    dtypes = {name: pl.Series(pa.array([], plain(kind))).dtype for name, kind in types.items()}
-    return tuple(
-        replace(part, lacking={name: dtype for name, dtype in dtypes.items() if name not in columns})
-        for part, columns in zip(rows, present, strict=True)
-    )
+def with_fields(own: pl.DataType, other: pl.DataType) -> pl.DataType:
+    """Return a type of structs with the fields that another one has beside them; any other type as it is."""
+    if not (isinstance(own, pl.Struct) and isinstance(other, pl.Struct)):
+        return own
+    fields = {item.name: cast(pl.DataType, item.dtype) for item in own.fields}
+    for item in other.fields:
+        dtype = cast(pl.DataType, item.dtype)
+        fields[item.name] = with_fields(fields.get(item.name, dtype), dtype)
+    return pl.Struct(fields)
 
 
-def _columns(data: Shard, reading: Reading, names: Sequence[str]) -> dict[str, pa.DataType]:
+def of_input(data: Shard, reading: Reading, names: Sequence[str]) -> dict[str, pa.DataType]:
     """Return the columns of an input, and the text of its rows; of ``names`` also those that appear late in its lines.
 
     The text may also be joined or computed.

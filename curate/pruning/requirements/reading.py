@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from curate.errors import SchemaError, amount
-from curate.pruning.requirements import columns
+from curate.pruning.requirements import columns, differing_inputs
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement, check, expression
 from curate.tables.shards import Shard
@@ -46,7 +46,7 @@ class Requirements:
         for name in dict.fromkeys(name for part in self.rows for name in part.lacking):
             lacking = [part.data.path for part in self.rows if name in part.lacking and part.data is not None]
             yield (
-                f"--require: column {name!r} is missing from {len(lacking)} of {amount(len(self.rows), 'input')}, such "
+                f"--require: {name!r} is missing from {len(lacking)} of {amount(len(self.rows), 'input')}, such "
                 f"as {lacking[0]}. It counts as null in their rows"
             )
 
@@ -69,9 +69,9 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
     present = columns.of_scores(shards)
     check(texts, present)
     requirements = tuple(_read_one(text, number, scores, shards) for number, text in enumerate(texts, start=1))
-    of_inputs = tuple(dict.fromkeys(name for requirement in requirements for name in requirement.inputs))
+    of_inputs = tuple(dict.fromkeys(path for requirement in requirements for path in requirement.input_paths))
     rows = columns.required_rows(scores, shards, with_inputs=bool(of_inputs), partial=partial) if requirements else ()
-    rows = columns.with_lacking(rows, of_inputs, scores) if of_inputs else rows
+    rows = differing_inputs.with_lacking(rows, of_inputs, scores) if of_inputs else rows
     for requirement in requirements:
         _check_type(requirement, rows)
     return Requirements(requirements, rows)

@@ -41,6 +41,11 @@ class Requirement:
         return (*self.scored, *self.inputs)
 
     @property
+    def input_paths(self) -> tuple[sql.Path, ...]:
+        """Return the columns of inputs that it reads, with the fields of structs."""
+        return tuple(path for path in expression(self.text, self.columns).paths if path[0] in self.inputs)
+
+    @property
     def regroups(self) -> bool:
         """Return whether it is a lower bound on ``score.duplicates``, such as ``score.duplicates >= 0.25``.
 
