@@ -17,7 +17,7 @@ from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError
 from curate.pruning.requirements import columns as requirement_columns
-from curate.pruning.requirements import missing
+from curate.pruning.requirements import differing_inputs, missing
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import Requirement
@@ -25,7 +25,6 @@ from curate.storage import artifacts, files, job_record
 from curate.tables import batches, meanings, scored
 from curate.tables.row_ranges import RowRange
 from curate.tables.scored import DECISIONS
-from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
 VECTORS = ("emb.", "logits.", "probs.")  # columns of vectors, which nobody reads
@@ -193,20 +192,22 @@ def _met(requirement: Requirement, place: RowPlace, folders: Folders, reason: st
 
 def _one_row(requirement: Requirement, place: RowPlace, folders: Folders) -> pl.DataFrame:
     """Return the columns that a requirement reads, of one row."""
-    rows = RequiredRows(0, RowRange(place.shard, place.row, 1))
-    frame = pl.concat(rows.frames(requirement.scored, ())) if requirement.scored else pl.DataFrame()
+    scored_row = RequiredRows(0, RowRange(place.shard, place.row, 1))
+    frame = pl.concat(scored_row.frames(requirement.scored, ())) if requirement.scored else pl.DataFrame()
     if not requirement.inputs:
         return frame
-    ((_, data),) = [
-        pair
-        for pair in scored.with_inputs(folders.scores, scored.inputs(folders.scores), partial=True)
-        if pair[0].relative == place.shard.relative
-    ]
-    reading = line_losses.aligned(scored.reading(folders.scores), folders.scores, data)
+    rows = requirement_columns.required_rows(
+        folders.scores, (), with_inputs=True, partial=True, remedy="score the data again"
+    )
+    # The inputs of other rows tell the types of columns that this one lacks.
+    rows = differing_inputs.with_lacking(rows, requirement.input_paths, folders.scores)
+    part = next(part for part in rows if part.rows.shard.relative == place.shard.relative)
+    data = cast(Shard, part.data)
     position = 0
-    for batch in requirement_columns.input_batches(data, reading, requirement.inputs):
+    for batch in requirement_columns.input_batches(data, part.reading, requirement.inputs):
         if position + batch.height > place.row:
-            return missing.columns(batch[place.row - position]).hstack(frame.get_columns())
+            row = part.typed(batch[place.row - position])
+            return missing.columns(row).hstack(frame.get_columns())
         position += batch.height
     raise SchemaError(f"{data.path} has fewer rows than were scored. Score the data again")
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from conftest import one_line
 
-from curate import prune, score
+from curate import prune, score, why
 from curate.errors import SchemaError
 
 
@@ -78,6 +78,8 @@ def test_a_field_that_the_structs_of_one_input_lack_is_null(tmp_path, condition,
     assert [name for name, reason in kept(tmp_path / "kept").items() if reason == "kept"] == met
     assert [note for note in pruned.notes if "is missing from 1 of 3 inputs" in note] == list(pruned.notes)
     assert len(pruned.notes) == lacking
+    for fate in why(tmp_path / "kept", ["a0", "b0"]).rows:
+        assert [result.met for result in fate.requirements] == [fate.id in met]
 
 
 def test_a_column_that_no_input_has_is_an_error(data, tmp_path):

@@ -21,6 +21,7 @@ from curate.tables.row_ranges import RowRange, row_ranges
 from curate.tables.scored_inputs import line_losses
 from curate.tables.shards import Shard
 
+REMEDY = "name no column of the inputs in --require and --cap"  # where an input was moved
 TEXT = "text"  # the name of the column of texts in a condition, whatever its name in the inputs
 
 
@@ -74,9 +75,9 @@ class RequiredRows:
                     f"{self.data.path} has other rows than {self.rows.shard.path}: it changed since it was scored. "
                     "Score the data again"
                 )
-            yield self._typed(values).hstack([batch[name] for name in scored_columns])
+            yield self.typed(values).hstack([batch[name] for name in scored_columns])
 
-    def _typed(self, values: pl.DataFrame) -> pl.DataFrame:
+    def typed(self, values: pl.DataFrame) -> pl.DataFrame:
         """Return columns of the input with the types, and fields of structs, of what it lacks."""
         kinds = {name: kind for name, kind in values.schema.items() if name in self.types}
         wanted = {
@@ -133,7 +134,7 @@ def _with_messages(
 
 
 def required_rows(
-    scores: Path, shards: Sequence[Shard], *, with_inputs: bool, partial: bool = False
+    scores: Path, shards: Sequence[Shard], *, with_inputs: bool, partial: bool = False, remedy: str = REMEDY
 ) -> tuple[RequiredRows, ...]:
     """Return the rows of all score files, in ranges. With their inputs, each file is one range.
 
@@ -144,7 +145,6 @@ def required_rows(
         cut = [rows for shard in shards for rows in row_ranges(shard)]
         return tuple(RequiredRows(number, rows) for number, rows in enumerate(cut))
     reading = scored.reading(scores)
-    remedy = "name no column of the inputs in --require and --cap"
     pairs = scored.with_inputs(scores, scored.inputs(scores), remedy=remedy, partial=partial)
     return tuple(
         RequiredRows(number, RowRange(shard), data, line_losses.aligned(reading, scores, data))
