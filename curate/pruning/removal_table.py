@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import numpy as np
 import polars as pl
 
+from curate.errors import amount
 from curate.pruning.columns.score_column import NO_GROUP
 from curate.pruning.rules._verdicts import KEPT, KEPT_BY_FLOOR
 from curate.tables.token_counts import TOKENS
@@ -213,7 +214,7 @@ def _lost_sources(removal: Removal) -> Iterator[str]:
     if lost.height:
         source, count = lost.row(0, named=True)["source"], lost.row(0, named=True)["failed"]
         worst = failed.filter(pl.col("source") == source).sort("rows", "reason", descending=[True, False])
-        others = f" (and {lost.height - 1} more sources)" if lost.height > 1 else ""
+        others = f" (and {amount(lost.height - 1, 'more source')})" if lost.height > 1 else ""
         yield (
             f"requirements remove all {count:,} rows of source {source!r}{others}; {worst['reason'][0]!r} removes "
             f"{worst['rows'][0]:,} of them. Weaken it if you want to keep some of each source"
