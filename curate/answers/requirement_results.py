@@ -13,7 +13,7 @@ import polars as pl
 from curate.answers.fates import RequirementResult
 from curate.answers.row_places import RowPlace
 from curate.errors import CurateError, SchemaError
-from curate.pruning.requirements import applying, missing
+from curate.pruning.requirements import applying, differing_inputs, missing
 from curate.pruning.requirements import columns as requirement_columns
 from curate.pruning.requirements import reading as requirement_reading
 from curate.pruning.requirements.columns import RequiredRows
@@ -40,6 +40,7 @@ class AppliedRequirements:
     """
 
     scores: Path
+    shards: tuple[Shard, ...]
     each: tuple[Requirement, ...]
     regroups: bool
 
@@ -106,17 +107,26 @@ class AppliedRequirements:
         Raises:
             CurateError: if the input is not in its place, or changed since it was scored.
         """
-        data = next((shard for shard in scored.inputs(self.scores) if shard.relative == place.shard.relative), None)
-        if data is None:
+        part = next((part for part in self._inputs() if part.rows.shard.relative == place.shard.relative), None)
+        if part is None or part.data is None:
             raise SchemaError("it is not in its place any more")
-        reading = scored.reading(self.scores)
-        scored_rows.check(self.scores, [data], reading)
-        aligned = line_losses.aligned(reading, self.scores, data)
-        rows = requirement_columns.input_batches(data, aligned, names, start=place.row)
-        return missing.columns(next(rows).head(1))
+        scored_rows.check(self.scores, [part.data], scored.reading(self.scores))
+        rows = requirement_columns.input_batches(part.data, part.reading, names, start=place.row)
+        return missing.columns(part.typed(next(rows).head(1)))
+
+    def _inputs(self) -> tuple[RequiredRows, ...]:
+        """Return the score files whose inputs are in their places, with the types of what an input lacks."""
+        inputs, reading = {shard.relative: shard for shard in scored.inputs(self.scores)}, scored.reading(self.scores)
+        rows = tuple(
+            RequiredRows(number, RowRange(shard), data, line_losses.aligned(reading, self.scores, data))
+            for number, shard in enumerate(self.shards)
+            if (data := inputs.get(shard.relative)) is not None
+        )
+        paths = tuple(dict.fromkeys(path for requirement in self.each for path in requirement.input_paths))
+        return differing_inputs.with_lacking(rows, paths, self.scores)
 
 
 def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard]) -> AppliedRequirements:
     """Return the requirements that a pruning of a score folder applied."""
     each = requirement_reading.read_applied(texts, scores, shards)
-    return AppliedRequirements(scores, each, applying.regroups(each, scores))
+    return AppliedRequirements(scores, tuple(shards), each, applying.regroups(each, scores))

@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 import numpy as np
 import polars as pl
 
+from curate.errors import amount
 from curate.pruning.columns.score_column import NO_GROUP
 from curate.pruning.rules._verdicts import KEPT, KEPT_BY_FLOOR
 from curate.tables.token_counts import TOKENS
@@ -217,11 +218,11 @@ def _lost_sources(removal: Removal) -> Iterator[str]:
     if lost.height:
         source, count, total = lost.select("source", "failed", "rows").row(0)
         worst = failed.filter(pl.col("source") == source).sort("rows", "reason", descending=[True, False])
-        amount = f"all {count:,} rows" if count == total else f"{count:,} of {total:,} rows"
-        others = f" (and over {USUAL_LOSS:.0%} of {lost.height - 1} more)" if lost.height > 1 else ""
+        lost_rows = f"all {count:,} rows" if count == total else f"{count:,} of {total:,} rows"
+        others = f" (and over {USUAL_LOSS:.0%} of {amount(lost.height - 1, 'more source')})" if lost.height > 1 else ""
         quoted = "'" + source.replace("'", "''") + "'"  # as SQL writes a text
         yield (
-            f"requirements remove {amount} of source {source!r}{others}; {worst['reason'][0]!r} removes "
+            f"requirements remove {lost_rows} of source {source!r}{others}; {worst['reason'][0]!r} removes "
             f"{worst['rows'][0]:,} of them. Weaken it, or add OR source = {quoted} to it if it is made for other texts"
         )
 

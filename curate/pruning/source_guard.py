@@ -10,7 +10,7 @@ from math import ceil, floor
 
 import polars as pl
 
-from curate.errors import CurateError
+from curate.errors import CurateError, amount
 
 MAX_REMOVAL = 0.5  # as the floor of classes in Sorscher et al. 2022 (arXiv 2206.14486): half of an even share is kept
 
@@ -64,7 +64,8 @@ def check_sources(rows: Mapping[str, int], kept_rows: Mapping[str, int], *, keep
 def _message(starved: list[SourceRows], keep: float, max_removal: float, allowed: float) -> str:
     worst = starved[0]
     overall = "" if keep == 1 else f", where {1 - keep:.3g} of all rows are removed"
-    others = f" (and {len(starved) - 1} more sources lose too many)" if len(starved) > 1 else ""
+    more = len(starved) - 1
+    others = f" (and {amount(more, 'more source')} {'loses' if more == 1 else 'lose'} too many)" if more else ""
     # Rounded up to three places, so that the value that we recommend is enough.
     enough = ceil((1 - worst.kept_share / keep) * 1000) / 1000
     remedy = "Lower --keep" if keep == 1 else "Use --balance source to keep some of each"

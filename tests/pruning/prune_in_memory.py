@@ -58,7 +58,9 @@ def decide(column: Scores, rule: Rule, caps=(), hashes=lambda value: value) -> V
     if rule.budget is not None:
         target = round(rule.budget.amount * n) if rule.budget.unit == "share" else int(rule.budget.amount)
     for number, (cap, values) in enumerate(zip(caps, column.values, strict=True)):
+        before = order
         order = _apply(cap, number, values, order, capped, weight, target, column.tokens, hashes)
+        target = filled(weight, before, order, target) if cap.how == "even" else target
     ranked = np.zeros(n, dtype=bool)
     ranked[order] = True
     if target is None:
@@ -79,6 +81,11 @@ def decide(column: Scores, rule: Rule, caps=(), hashes=lambda value: value) -> V
     result = secured | mask(n, prefix(rest, weight, target - weight[secured].sum()))
     floors = rule.balance.how == "floor" and rule.name != "stratified"
     return Verdicts(result, (result & ~plain if floors else nothing), removed, capped)
+
+
+def filled(weight, before, after, target) -> int:
+    """Return how much of ``target`` an even cap fills: all of it, but for rows that would cross a part in tokens."""
+    return target if sum(weight[i] for i in before) < target else sum(weight[i] for i in after)
 
 
 def prefix(order, weight, limit) -> list[int]:
@@ -124,7 +131,7 @@ def _apply(cap, number, values, order, capped, weight, target, tokens, hashes) -
 
 def strata(score: np.ndarray, offered: np.ndarray) -> np.ndarray:
     """Return (n,) which fiftieth of the range of what is ``offered`` a score lies in."""
-    low, high = score[offered].min(), score[offered].max()
+    low, high = min(score[offered], default=0.0), max(score[offered], default=0.0)
     if low == high:
         return np.zeros(len(score), dtype=int)
     part = (score / 2 - low / 2) / (high / 2 - low / 2)

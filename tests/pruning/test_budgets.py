@@ -188,6 +188,7 @@ def test_budgets_and_caps_are_as_by_brute_force(
         compare(path, frame, cuts, meaning, chunk, **options)
     except SchemaError as error:
         assert " asks for " in str(error)  # a budget above what caps or trimming leave
+        assert "trim" in options or not all(cap.endswith("=even") for cap in options["cap"])
 
 
 def test_groups_of_1_2_5_and_100_rows_at_20_rows_give_1_2_5_and_12(tmp_path, cli):
@@ -201,6 +202,22 @@ def test_groups_of_1_2_5_and_100_rows_at_20_rows_give_1_2_5_and_12(tmp_path, cli
     assert dict(kept.group_by("domain").len().iter_rows()) == {"p": 1, "q": 2, "r": 5, "s": 12}
     reasons = decisions(tmp_path / "kept").filter(~pl.col("keep"))["reason"].unique().to_list()
     assert reasons == ["cap: domain=even"]
+
+
+@pytest.mark.parametrize("budget", [100, 101, 1234, 2500, 3079])
+def test_an_even_cap_in_tokens_ends_before_the_rows_that_would_cross(tmp_path, cli, budget):
+    tokens = [40 if i % 3 == 0 else 3 for i in range(200)]
+    frame = rows(200).with_columns(tokens=pl.Series(tokens), domain=pl.Series([i % 4 for i in range(200)]))
+    assert sum(tokens) == 3079
+    scores = folder(tmp_path / "scores", frame, (30,))
+    words = ("--keep-tokens", budget, "--cap", "domain=even", "--out", tmp_path / "kept", "--json")
+    done = cli("prune", scores, *words)
+    assert done.code == 0, done.err
+    kept = frame.with_columns(keep=decisions(tmp_path / "kept")["keep"]).filter("keep")
+    counts = kept.group_by("domain").agg(pl.col("tokens").sum())["tokens"]
+    # Values differ by less than one row, 40 tokens, and each lacks less than one.
+    assert budget - 4 * 40 < counts.sum() <= budget
+    assert budget == 3079 or counts.max() - counts.min() <= 40
 
 
 def decisions(kept) -> pl.DataFrame:
@@ -278,6 +295,12 @@ REFUSED = [
         ("--cap", "source=even"),
         "--cap source=even shares out a budget evenly. Give --keep, --keep-rows or --keep-tokens",
     ),
+    (
+        ("--keep-rows", 20, "--cap", "source=even", "--cap", "conversation=1"),
+        "--cap source=even shares out the budget among what the other caps leave, and --cap conversation=1 comes after "
+        "it. Give --cap source=even last, and no other cap that is even",
+    ),
+    (("--keep-rows", 500, "--cap", "source=even"), "asks for 500 rows, and there are 150. Lower --keep-rows"),
     (("--balance", "source", "--cap", "source=1"), "--balance shares out a budget. Give --keep"),
 ]
 

@@ -152,3 +152,9 @@ def test_sampled_copies_by_hand(tmp_path):
     assert sample["kept_similarity"].to_list() == pytest.approx([4 / 6, 3 / 7, 0])
     assert compare_again.count_false(sample) == 1
     assert compare_again.sampled(tmp_path / "scores", kept, "score.duplicates", count=2).height == 2
+
+
+def test_one_more_source_is_told_in_the_singular():
+    rows = {"a": 100, "b": 100, "c": 100}
+    with pytest.raises(SourceNearlyGone, match=r"\(and 1 more source loses too many\)"):
+        check_sources(rows, {"a": 0, "b": 10, "c": 80}, keep=0.3, max_removal=0.5)

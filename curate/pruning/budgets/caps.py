@@ -44,12 +44,18 @@ def parse(texts: Sequence[str]) -> tuple[Cap, ...]:
     """Read the values of ``--cap``.
 
     Raises:
-        SchemaError: if one has none of the forms in `FORMS`, or two cap the same column.
+        SchemaError: if one has none of the forms in `FORMS`, two cap the same column, or one that is even is not the
+            last.
     """
     caps = tuple(_parsed(text) for text in texts)
     columns = [cap.column for cap in caps]
     if twice := next((name for name in columns if columns.count(name) > 1), None):
         raise SchemaError(f"--cap is given twice for the column {twice!r}. Leave one of them out")
+    if even := next((cap for cap in caps[:-1] if cap.how == "even"), None):
+        raise SchemaError(
+            f"--cap {even.text} shares out the budget among what the other caps leave, and --cap {caps[-1].text} comes "
+            f"after it. Give --cap {even.text} last, and no other cap that is even"
+        )
     return caps
 
 

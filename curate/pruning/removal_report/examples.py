@@ -150,7 +150,7 @@ def _read_examples(task: ExampleFile) -> dict[tuple[str, int], tuple[str, str]]:
         # One input may lack a column that another has.
         in_data = {*readers.head(data, wanted, task.reading.whole_mapping).columns, task.reading.column("text")}
         names = [name for name in wanted if name not in present and name in in_data]
-        names += ["text"] if "text" not in names and task.reading.column("text") in batches.columns(data) else []
+        names += ["text"] if "text" not in names and "text" in in_data else []
         if names:
             # A file of lines is read from its beginning, whichever row is wanted: so it is read once for all rows.
             in_order = has_lines(data)

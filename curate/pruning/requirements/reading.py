@@ -3,14 +3,14 @@
 In: conditions as users wrote them, and score files. Out: `Requirements`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from curate.errors import CurateError, SchemaError
-from curate.pruning.requirements import columns
+from curate.errors import CurateError, SchemaError, amount
+from curate.pruning.requirements import columns, differing_inputs
 from curate.pruning.requirements.columns import RequiredRows
 from curate.pruning.requirements.requirement import DUPLICATES, Requirement, check, expression
 from curate.tables.shards import Shard
@@ -39,7 +39,19 @@ class Requirements:
         return tuple(requirement for requirement in self.each if not requirement.regroups)
 
     def warnings(self) -> tuple[str, ...]:
-        """Return a line for each condition that compares the stored duplicates, without forming groups again."""
+        """Return a line for each column that some inputs lack, and each condition that uses stored duplicates."""
+        return (*self._lacking(), *self._stored_duplicates())
+
+    def _lacking(self) -> Iterator[str]:
+        for name in dict.fromkeys(name for part in self.rows for name in part.lacking):
+            lacking = [part.data.path for part in self.rows if name in part.lacking and part.data is not None]
+            yield (
+                f"--require: {name!r} is missing from {len(lacking)} of {amount(len(self.rows), 'input')}, such "
+                f"as {lacking[0]}. It counts as null in their rows"
+            )
+
+    def _stored_duplicates(self) -> tuple[str, ...]:
+        """Return a line for each condition that is not applied to groups among the rows that meet the others."""
         return tuple(
             f"--require {requirement.text!r} uses the groups of duplicates among all scored rows. Only a condition "
             f"such as '{DUPLICATES} >= 0.25' alone is applied to groups among the rows that meet the others"
@@ -56,9 +68,10 @@ def read(texts: Sequence[str], scores: Path, shards: Sequence[Shard], *, partial
     """
     present = columns.of_scores(shards)
     check(texts, present)
-    requirements = tuple(_read_one(text, number, scores, present) for number, text in enumerate(texts, start=1))
-    with_inputs = any(requirement.inputs for requirement in requirements)
-    rows = columns.required_rows(scores, shards, with_inputs=with_inputs, partial=partial) if requirements else ()
+    requirements = tuple(_read_one(text, number, scores, shards) for number, text in enumerate(texts, start=1))
+    of_inputs = tuple(dict.fromkeys(path for requirement in requirements for path in requirement.input_paths))
+    rows = columns.required_rows(scores, shards, with_inputs=bool(of_inputs), partial=partial) if requirements else ()
+    rows = differing_inputs.with_lacking(rows, of_inputs, scores) if of_inputs else rows
     _check_types(requirements, rows)
     return Requirements(requirements, rows)
 
@@ -68,27 +81,28 @@ def read_applied(texts: Sequence[str], scores: Path, shards: Sequence[Shard]) ->
 
     Where the inputs cannot be read any more, every column that the score files lack counts as one of the inputs.
     """
-    present = columns.of_scores(shards)
-    return tuple(_read_applied(text, number, scores, present) for number, text in enumerate(texts, start=1))
+    return tuple(_read_applied(text, number, scores, shards) for number, text in enumerate(texts, start=1))
 
 
-def _read_applied(text: str, number: int, scores: Path, present: Sequence[str]) -> Requirement:
+def _read_applied(text: str, number: int, scores: Path, shards: Sequence[Shard]) -> Requirement:
     try:
-        return _read_one(text, number, scores, present)
+        return _read_one(text, number, scores, shards)
     except (CurateError, OSError):
-        names = sorted(expression(text, tuple(present)).columns)
+        present = columns.of_scores(shards)
+        names = sorted(expression(text, present).columns)
         of_inputs = tuple(name for name in names if name not in present)
         return Requirement(text, number, tuple(name for name in names if name in present), of_inputs)
 
 
-def _read_one(text: str, number: int, scores: Path, present: Sequence[str]) -> Requirement:
-    parsed = expression(text, tuple(present))
+def _read_one(text: str, number: int, scores: Path, shards: Sequence[Shard]) -> Requirement:
+    present = columns.of_scores(shards)
+    parsed = expression(text, present)
     if set(parsed.columns) <= set(present):
         return Requirement(text, number, tuple(sorted(parsed.columns)))
     # Only now the inputs are needed: they may have been moved away since they were scored.
     unknown = [path for path in parsed.paths if path[0] not in present]
     try:
-        of_inputs = columns.of_inputs(scores, [path[0] for path in unknown])
+        of_inputs = columns.of_inputs(scores, shards, [path[0] for path in unknown])
     except SchemaError as error:
         more = f". If it is a column of the inputs: they cannot be read ({error})"
         raise parsed.written.no_column(".".join(unknown[0]), present, more) from None

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import polars as pl
 
-from curate.errors import SchemaError
+from curate.errors import SchemaError, first_few
 from curate.tables import sql
 
 DUPLICATES = "score.duplicates"  # the score for which groups are formed again
@@ -41,6 +41,11 @@ class Requirement:
         return (*self.scored, *self.inputs)
 
     @property
+    def input_paths(self) -> tuple[sql.Path, ...]:
+        """Return the columns of inputs that it reads, with the fields of structs."""
+        return tuple(path for path in expression(self.text, self.columns).paths if path[0] in self.inputs)
+
+    @property
     def regroups(self) -> bool:
         """Return whether it is a lower bound on ``score.duplicates``, such as ``score.duplicates >= 0.25``.
 
@@ -60,18 +65,25 @@ class Requirement:
         try:
             result = expression(self.text, self.columns).values(frame)
         except (pl.exceptions.PolarsError, TypeError) as error:
-            raise refusal(self.text, f"does not work on {where} ({sql.detail(error)})", _remedy(error)) from None
+            raise refusal(self.text, f"does not work on {where} ({sql.detail(error)})", _remedy(error, frame)) from None
         if result.dtype != pl.Boolean:
             raise refusal(self.text, f"is {result.dtype} on {where}, not true or false")
         return np.asarray(result.fill_null(value=False).to_numpy())
 
 
-def _remedy(error: Exception) -> str:
-    """Return what to change where a text was used as a number; else nothing."""
-    if "compare string with numeric" in str(error):
+def _remedy(error: Exception, frame: pl.DataFrame) -> str:
+    """Return what to change where a value has another type than the condition expects; else nothing."""
+    problem = str(error)
+    if "compare string with numeric" in problem:
         return "Ids and all columns of CSV are texts. Write TRY_CAST(NAME AS DOUBLE) > 5 for a number in a text"
-    if "conversion from `str`" in str(error):
+    if "conversion from `str`" in problem:
         return "TRY_CAST in the place of CAST gives null for these values, so that their rows fail"
+    if "'date/datetime/time' to a string" in problem:
+        return "Write a date as DATE '2026-01-31', and a time as TIMESTAMP '2026-01-31 12:00:00'"
+    if isinstance(error, pl.exceptions.StructFieldNotFoundError):
+        structs = {name: kind.fields for name, kind in frame.schema.items() if isinstance(kind, pl.Struct)}
+        names = {name: first_few([field.name for field in fields]) for name, fields in structs.items()}
+        return "; ".join(f"{name} has the fields {fields}" for name, fields in names.items())
     return ""
 
 

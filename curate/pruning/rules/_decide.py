@@ -7,7 +7,7 @@ in the order of the rule. Where groups have quotas, each group first keeps its l
 then left of the budget is filled from the other rows, in the order of the rule, up to the row that would cross it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,13 +60,18 @@ def decide(column: ScoreColumn, rule: Rule, caps: Sequence[Cap] = (), *, require
     ranked = RankedRows(column, verdicts)
     rule.remove_first(ranked)
     codes = rule.order(ranked)
+    target = 0 if rule.budget is None else rule.budget.target(column.rows)
     for number, cap in enumerate(caps):
-        _apply_cap(ranked, rule, codes, number, cap)
+        if cap.how == "even":
+            target = _apply_even_cap(ranked, rule.budget, codes, number, cap, target)
+        else:
+            _apply_cap(ranked, codes, number, cap)
     if rule.budget is None:
         verdicts[verdicts == DROPPED] = KEPT
     else:
-        limits = {"--require": required, "--trim": bool(rule.trim), "--cap": bool(caps)}
-        _fill(ranked, rule, rule.budget, codes, [flag for flag, limits_rows in limits.items() if limits_rows])
+        limits = {"--require": required, "--trim": bool(rule.trim), "--cap": any(cap.how != "even" for cap in caps)}
+        counted = [flag for flag, limits_rows in limits.items() if limits_rows]
+        _fill(ranked, rule, rule.budget, target, codes, counted)
     groups = len(column.groups)
     group_rows, kept_rows = np.zeros((2, groups), np.int64)
     for start, rows in column.table.chunks(chunk_rows(column.rows)):
@@ -92,32 +97,46 @@ def _guard_share(budget: KeepBudget, group_rows: np.ndarray, kept_rows: np.ndarr
     return budget.amount if budget.unit == "share" else float(kept_rows.sum() / max(1, group_rows.sum()))
 
 
-def _apply_cap(ranked: RankedRows, rule: Rule, codes: Codes, number: int, cap: Cap) -> None:
+def _apply_cap(ranked: RankedRows, codes: Codes, number: int, cap: Cap) -> None:
     """Give the verdict of a cap to the ranked rows that it drops."""
-    budget = rule.budget
-    in_tokens = budget is not None and budget.in_tokens if cap.how == "even" else cap.how == "tokens"
+    rows = _rows_by_value(ranked, codes, number, in_tokens=cap.how == "tokens")
+    _drop(ranked, number, capping.dropped(rows, cap.amount))
+
+
+def _apply_even_cap(
+    ranked: RankedRows, budget: KeepBudget | None, codes: Codes, number: int, cap: Cap, target: int
+) -> int:
+    """Give the verdict of an even cap to the ranked rows that it drops; return how much of the budget it fills.
+
+    The part of a value ends before the row that would cross it, as a budget in tokens does. So an even cap may fill a
+    few tokens less than the budget, ``target``.
+    """
+    if budget is None:
+        raise SchemaError(f"--cap {cap.text} shares out a budget evenly. Give --keep, --keep-rows or --keep-tokens too")
+    available = ranked.weight(budget)
+    rows = _rows_by_value(ranked, codes, number, in_tokens=budget.in_tokens)
+    _drop(ranked, number, capping.dropped_evenly(rows, *capping.even_level(rows, target)))
+    return target if available < target else ranked.weight(budget)
+
+
+def _rows_by_value(ranked: RankedRows, codes: Codes, number: int, *, in_tokens: bool) -> ExternalSort:
+    """Return the ranked rows to sort by the value of a capped column, those of a value in the order of the rule."""
     weights = (lambda tokens: tokens) if in_tokens else None
     value = f"{VALUE}{number}"
-    rows = ranked.sort(codes, weights=weights, cells=lambda rows: np.asarray(rows[value]), by_cell=True)
-    if cap.how == "even":
-        if budget is None:
-            raise SchemaError(
-                f"--cap {cap.text} shares out a budget evenly. Give --keep, --keep-rows or --keep-tokens too"
-            )
-        level, rest = capping.even_level(rows, budget.target(ranked.column.rows))
-        dropped = capping.dropped_evenly(rows, level, rest)
-    else:
-        dropped = capping.dropped(rows, cap.amount)
-    # A sort reads all its rows before its first block, so it does not see these verdicts.
+    return ranked.sort(codes, weights=weights, cells=lambda rows: np.asarray(rows[value]), by_cell=True)
+
+
+def _drop(ranked: RankedRows, number: int, dropped: Iterable[np.ndarray]) -> None:
+    """Give the verdict of a cap to rows. A sort reads all its rows before its first block: it sees no such verdict."""
     for positions in dropped:
         ranked.verdicts[positions] = CAPPED + number
 
 
-def _fill(ranked: RankedRows, rule: Rule, budget: KeepBudget, codes: Codes, limits: Sequence[str]) -> None:
-    """Keep rows up to a budget. ``limits`` are the options that removed rows before."""
+def _fill(ranked: RankedRows, rule: Rule, budget: KeepBudget, target: int, codes: Codes, limits: Sequence[str]) -> None:
+    """Keep rows up to ``target`` rows or tokens. ``limits`` are the options that removed rows before."""
     column, cells = ranked.column, rule.cells(ranked)
     counts = _counts(ranked, budget, cells)
-    target, available = budget.target(column.rows), int(counts.ranked.sum())
+    available = int(counts.ranked.sum())
     if target > available:
         raise SchemaError(_more_than_there_is(budget, target, available, limits))
     total = int(counts.all.sum())

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curate.pruning.budgets.budget import KeepBudget
 from curate.pruning.columns.score_column import ScoreColumn
 from curate.pruning.ranking.external_sort import ROW, ExternalSort, chunk_rows
 from curate.pruning.rules._verdicts import DROPPED
@@ -26,6 +27,10 @@ class RankedRows:
             ranked = self.verdicts[start : start + len(rows)] == DROPPED
             if ranked.any():
                 yield start + np.flatnonzero(ranked), rows.compress(ranked)
+
+    def weight(self, budget: KeepBudget) -> int:
+        """Return how many rows or tokens they are, as the budget counts."""
+        return sum(int(budget.weights(rows["tokens"]).sum()) for _, rows in self.chunks())
 
     def sort(
         self,

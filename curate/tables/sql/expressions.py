@@ -12,7 +12,7 @@ import polars as pl
 
 from curate.errors import SchemaError, first_few
 from curate.open_sets import nearest
-from curate.tables.sql import nodes, not_a_number
+from curate.tables.sql import division, nodes, not_a_number
 from curate.tables.sql.nodes import Path, Tree
 from curate.tables.sql.spelling import detail, plain, without_quoted
 
@@ -162,11 +162,11 @@ def _check_words(written: WrittenSql) -> None:
 def _parsed(written: WrittenSql, columns: Collection[str]) -> tuple[pl.Expr, Tree]:
     try:
         parsed = pl.sql_expr(plain(written.text, columns))
-        tree = nodes.tree_of(parsed)
+        tree = division.with_floats(nodes.tree_of(parsed))
     except PARSE_ERRORS as error:
         raise NotSql(written, detail(error)) from None
     # SQL takes a word after an expression for the name of its result. What users write there is a mistake: 1_000 is 1
     # with the name _000.
     if isinstance(tree, dict) and "Alias" in tree:
         raise NotSql(written, f"unexpected {parsed.meta.output_name() or 'list'!r} at its end")
-    return parsed, tree
+    return nodes.expression_of(tree), tree

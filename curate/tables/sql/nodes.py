@@ -4,6 +4,7 @@ In: the tree, as Polars writes it in JSON. Out: columns with fields, or what is 
 Nodes and functions are accepted by name. One that is not listed, such as one of a later version of Polars, is refused.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from typing import TypeAlias, cast
@@ -60,6 +61,11 @@ WHOLE_COLUMN = (
 def tree_of(expression: pl.Expr) -> Tree:
     """Return the tree of an expression."""
     return cast(Tree, json.loads(expression.meta.serialize(format="json")))
+
+
+def expression_of(tree: Tree) -> pl.Expr:
+    """Return the expression of a tree."""
+    return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")
 
 
 def paths(node: Tree, fields: Path = ()) -> dict[Path, None]:

@@ -4,8 +4,6 @@ In: an expression of Polars. Out: the same in steps, after each of which NaN bec
 Polars sorts NaN above all numbers, so that ``0 / 0 > 5`` would be true, and ``NOT`` of a comparison with it as well.
 """
 
-import io
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +36,9 @@ def steps(expression: pl.Expr) -> Steps:
     trees: list[Tree] = []
     result = _cut(nodes.tree_of(expression), trees)
     # An expression that only compares columns is left as it is.
-    return Steps(tuple(map(_expression, trees)), _expression(result)) if trees else Steps((), expression)
+    if not trees:
+        return Steps((), expression)
+    return Steps(tuple(map(nodes.expression_of, trees)), nodes.expression_of(result))
 
 
 def _filled(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -77,7 +77,3 @@ def _may_be_nan(kind: str, parts: dict[str, object]) -> bool:
         namespace, name = nodes.function_name(parts)
         return namespace not in nodes.NO_NUMBERS and name != "IsIn"
     return kind == "Cast" or (kind == "BinaryExpr" and parts["op"] not in nodes.COMPARISONS)
-
-
-def _expression(tree: Tree) -> pl.Expr:
-    return pl.Expr.deserialize(io.StringIO(json.dumps(tree)), format="json")

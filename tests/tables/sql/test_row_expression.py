@@ -45,6 +45,29 @@ def test_values_and_what_is_read(text, paths, value):
     assert frame.select(parsed.polars.alias("value"))["value"].to_list() == [value]
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        # Decimals would give .000000 for the first three, and stop at the zeros of the others.
+        ("n / 30000000.0", [0.0, 1 / 3e7, 2 / 3e7]),
+        ("1.0 * n / 30000000", [0.0, 1 / 3e7, 2 / 3e7]),
+        ("price / 30000000", [0.25 / 3e7, 0.5 / 3e7, 0.0]),
+        ("2.5 / n", [float("inf"), 2.5, 1.25]),
+        ("1.0 * n / n", [None, 1.0, 1.0]),
+        ("n / price", [0.0, 2.0, float("inf")]),
+        ("(n - 0.5) / (price * 2.0)", [-1.0, 0.5, float("inf")]),
+    ],
+)
+def test_a_quotient_is_that_of_floats(text, values):
+    frame = pl.DataFrame({"n": [0, 1, 2], "price": pl.Series([0.25, 0.5, 0.0]).cast(pl.Decimal(10, 2))})
+    assert expression(text, *frame.columns).values(frame).to_list() == values
+
+
+def test_sums_and_products_of_decimals_stay_exact():
+    frame = pl.DataFrame({"n": [3, 7]})
+    assert expression("n * 0.1 = 0.3 OR n * 0.1 = 0.7", "n").values(frame).to_list() == [True, True]
+
+
 def test_a_struct_may_be_called_as_scores_begin():
     assert expression("score.x", "score").paths == (("score", "x"),)
     assert expression("score.x", "other").paths == (("score.x",),)
