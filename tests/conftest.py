@@ -58,14 +58,19 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
+def write_corpus(folder: Path) -> Path:
+    """Write two sources, in 5 shards of 20 documents, and return the folder."""
+    for i in range(5):
+        path = folder / f"source={'ab'[i % 2]}" / f"{i}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        documents(20, 20 * i).write_parquet(path)
+    return folder
+
+
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """Two sources: 5 shards of 20 documents."""
-    for i in range(5):
-        path = tmp_path / "data" / f"source={'ab'[i % 2]}" / f"{i}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        documents(20, 20 * i).write_parquet(path)
-    return tmp_path / "data"
+    return write_corpus(tmp_path / "data")
 
 
 def tiny_llama(folder: Path) -> str:
