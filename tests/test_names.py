@@ -6,9 +6,8 @@ Also: a class name has one meaning in the whole tree.
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 import curate
 
@@ -36,11 +35,20 @@ def bound(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name
 
 
-@pytest.mark.parametrize("path", [*FILES, *BESIDE], ids=lambda p: p.relative_to(ROOT.parent).as_posix())
-def test_names_say_something(path):
+# Parsing the thousand files takes seconds, so that each is parsed once.
+@cache
+def looked_at(path: Path) -> tuple[list[str], list[str]]:
+    """The names of a file that say nothing, each with its line, and the names of its classes."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     empty = [f"line {line}: {name}" for line, name in bound(tree) if name.strip("_") in EMPTY]
-    assert not empty, f"{path} has names that say nothing: {'; '.join(empty)}"
+    return empty, [node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+def test_names_say_something():
+    # One test for all files: a test for each would take longer to report than to run.
+    empty = {path.relative_to(ROOT.parent).as_posix(): looked_at(path)[0] for path in [*FILES, *BESIDE]}
+    assert FILES and BESIDE
+    assert {path: names for path, names in empty.items() if names} == {}
 
 
 def is_member(path: Path, name: str) -> bool:
@@ -52,8 +60,8 @@ def test_a_class_name_has_one_meaning():
     """The file decides the class name of a law and of a scorer, so that both sets may have a `repetition`."""
     places = defaultdict(list)
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and not is_member(path, node.name):
-                places[node.name].append(path.relative_to(ROOT.parent).as_posix())
+        for name in looked_at(path)[1]:
+            if not is_member(path, name):
+                places[name].append(path.relative_to(ROOT.parent).as_posix())
     repeated = {name: where for name, where in places.items() if len(where) > 1}
     assert not repeated

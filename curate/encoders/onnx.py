@@ -72,7 +72,7 @@ class Encoding(Protocol):
 class OnnxTokenizer(Protocol):
     """The part of a tokenizer that is used."""
 
-    def encode_batch(self, texts: Sequence[str]) -> list[Encoding]:
+    def encode_batch(self, texts: Sequence[str], /) -> list[Encoding]:
         """Return the tokens of each text."""
         ...
 

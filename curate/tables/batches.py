@@ -85,30 +85,35 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None, 
         raise SchemaError(f"{shard.path} has two columns {twice!r}. Rename one of them, or leave it out")
     # A file of lines without any line has no columns, and needs none.
     if (present or shard_head.rows is None) and (missing := [name for name in needs if name not in present]):
-        hint = "Name one of these"
-        if missing[0] == "text":
-            hint = "Rename the column, or name yours with --text-column"
-        elif missing[0].startswith(MODEL_PREFIXES):
-            hint = "Add it, or leave out the scorer that reads it"
-        elif missing[0].startswith(SCORER_PREFIXES):
-            # Compared without the prefix, which makes all of them alike.
-            kinds = {name.partition(".")[2]: name for name in present if name.startswith(SCORER_PREFIXES)}
-            near = [kinds[name] for name in get_close_matches(missing[0].partition(".")[2], list(kinds), n=1)]
-            hint = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
-            hint = f"Did you mean {near[0]}? If not: {hint[0].lower()}{hint[1:]}" if near else hint
-        elif (score := f"score.{missing[0]}") in present:
-            hint = f"Did you mean {score}?"
-        elif any(name.startswith(SCORER_PREFIXES) for name in present):
-            pass
-        elif close := get_close_matches(missing[0], list(present), n=1):
-            hint = f"Did you mean {close[0]}?"
-        elif outer := next((name for name, kind in present.items() if missing[0] in inner_names(kind)), None):
-            hint = f"{outer} has a field {missing[0]}: write that as a column of its own"
         names = first_few(present, near=missing[0]) if present else "no columns"
         what = repr(missing[0])
         if shard_head.view is not None and missing[0] in shard_head.view.lacking:
             what = f"{shard_head.view.lacking[missing[0]]!r} for {missing[0]}, and none called {what}"
-        raise SchemaError(f"{shard.path} has no column {what}; it has {names}. {remedy or hint}")
+        raise SchemaError(f"{shard.path} has no column {what}; it has {names}. {remedy or _remedy(missing[0], present)}")
+
+
+def _remedy(name: str, present: Mapping[str, pa.DataType]) -> str:
+    """Return what to do about a column that is missing."""
+    if name == "text":
+        return "Rename the column, or name yours with --text-column"
+    if name.startswith(MODEL_PREFIXES):
+        return "Add it, or leave out the scorer that reads it"
+    if name.startswith(SCORER_PREFIXES):
+        # Compared without the prefix, which makes all of them alike.
+        kinds = {column.partition(".")[2]: column for column in present if column.startswith(SCORER_PREFIXES)}
+        near = [kinds[kind] for kind in get_close_matches(name.partition(".")[2], list(kinds), n=1)]
+        remedy = "Score with the scorer that makes it, before any scorer that reads it, or name another column"
+        return f"Did you mean {near[0]}? If not: {remedy[0].lower()}{remedy[1:]}" if near else remedy
+    if (score := f"score.{name}") in present:
+        return f"Did you mean {score}?"
+    # Score files have few other columns, whose names are alike only by chance.
+    if any(column.startswith(SCORER_PREFIXES) for column in present):
+        return "Name one of these"
+    if close := get_close_matches(name, list(present), n=1):
+        return f"Did you mean {close[0]}?"
+    if outer := next((column for column, kind in present.items() if name in inner_names(kind)), None):
+        return f"{outer} has a field {name}: write that as a column of its own"
+    return "Name one of these"
 
 
 def batches(

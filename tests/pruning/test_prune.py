@@ -1,7 +1,6 @@
 """Keep or drop by hand-worked cases; pools are a partition of the kept rows."""
 
 import json
-import os
 import tempfile
 from itertools import pairwise
 from pathlib import Path
@@ -201,11 +200,6 @@ def folder_of(tmp_path, values, groups, cuts, more=None, meaning="hardness"):
     return out, frame
 
 
-@pytest.fixture
-def unsynced(monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # hundreds of small files
-
-
 CASES = {
     "top": ["none", "source:F", "label:even"],
     "hard": ["none", "source:F", "source:even", "label:recall", "dbp:0.7:2"],
@@ -220,7 +214,7 @@ TRIMMED_RULES = ("hard", "easy", "stratified", "sample")
 
 @settings(max_examples=80)
 @given(data=st.data(), rule=st.sampled_from(sorted(CASES)), seed=st.integers(0, 3))
-def test_bounded_memory_decides_as_all_scores_in_memory_do(tmp_path, unsynced, data, rule, seed):
+def test_bounded_memory_decides_as_all_scores_in_memory_do(tmp_path, data, rule, seed):
     n, limit = data.draw(st.integers(1, 60)), data.draw(st.sampled_from([1, 5, 1 << 17]))
     kind = data.draw(st.sampled_from([st.integers(0, 3), st.floats(-1e300, 1e300), st.sampled_from([0.0, -0.0, 1.0])]))
     values = data.draw(st.lists(kind, min_size=n, max_size=n))
@@ -237,7 +231,7 @@ def test_bounded_memory_decides_as_all_scores_in_memory_do(tmp_path, unsynced, d
 
 
 @pytest.mark.parametrize(("rule", "text"), [(rule, text) for rule in sorted(CASES) for text in CASES[rule]])
-def test_two_hundred_rows_as_by_brute_force(tmp_path, unsynced, rule, text):
+def test_two_hundred_rows_as_by_brute_force(tmp_path, rule, text):
     rng = np.random.default_rng(0)
     values, groups = rng.standard_normal(200).round(1).tolist(), rng.choice(list("abcd"), 200, p=[0.6, 0.2, 0.15, 0.05])
     trim, meaning = "0.15" if rule in TRIMMED_RULES else "0", "quality" if rule == "top" else "easiness"
@@ -301,7 +295,7 @@ def check(tmp_path, values, groups, cuts, limit, rule, keep, *, seed, balance, t
 
 @settings(max_examples=25)
 @given(data=st.data(), parts=st.integers(1, 5), limit=st.sampled_from([1, 1 << 17]))
-def test_bins_are_cut_where_numpy_cuts_them(tmp_path, unsynced, data, parts, limit):
+def test_bins_are_cut_where_numpy_cuts_them(tmp_path, data, parts, limit):
     n = data.draw(st.integers(1, 50))
     kind = data.draw(st.sampled_from([st.integers(0, 3), st.floats(-1e100, 1e100)]))
     values = np.array(data.draw(st.lists(kind, min_size=n, max_size=n)), float) + 0.0

@@ -183,10 +183,14 @@ print(int(peak.split()[1]) / 1024)
 
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="the peak of a process is read from /proc")
-def test_the_report_of_a_million_rows_takes_the_memory_of_a_fifth_of_them(tmp_path):
-    """At both sizes the correlation is that of a sample. Before there was a report, a million rows took 236 MB."""
+def test_the_report_of_two_million_rows_takes_the_memory_of_half_of_them(tmp_path):
+    """At both sizes the correlation is that of a sample. Before there was a report, a million rows took 236 MB.
+
+    With fewer than a million rows, the allocator has not yet kept as many free pages as it ever does: 200,000 rows take
+    258 to 262 MB, a million 276 to 283 MB, and two million 269 MB.
+    """
     peaks = {}
-    for rows in (200_000, 1_000_000):
+    for rows in (1_000_000, 2_000_000):
         rng = np.random.default_rng(0)
         tokens = rng.integers(1, 1000, rows)
         columns = {"tokens": tokens, "score.x": tokens + 140 * rng.normal(size=rows)}
@@ -196,8 +200,8 @@ def test_the_report_of_a_million_rows_takes_the_memory_of_a_fifth_of_them(tmp_pa
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"POLARS_MAX_THREADS": "1"})
         assert done.returncode == 0, done.stderr
         peaks[rows] = float(done.stdout)
-    assert peaks[1_000_000] < peaks[200_000] + 20
-    assert peaks[1_000_000] < 300
+    assert peaks[2_000_000] < peaks[1_000_000] + 20
+    assert max(peaks.values()) < 300
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,7 @@ def test_the_source_that_loses_most_comes_first_and_the_others_are_counted(tmp_p
     scores = score_folder(tmp_path / "scores", frame)
     (warning,) = prune(scores, tmp_path / "kept", require=["score.x >= 1"]).warnings
     advice = "OR source = 'b''s'"
-    assert warning.startswith("requirements remove all 10 rows of source \"b's\" (and over 90% of 1 more); 'score.x")
+    assert warning.startswith("requirements remove all 10 rows of source \"b's\" (and over 90% of 1 more source); 'score.x")
     assert f"add {advice} to it" in warning
     spared = prune(scores, tmp_path / "spared", require=[f"score.x >= 1 {advice}"])
     assert spared.table()["kept"].to_list() == [10, 10, 0, 1]

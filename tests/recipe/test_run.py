@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import console, documents, tree
+from conftest import console, documents, tree, write_corpus
 
 import curate
 from curate.engines.local import Local
@@ -316,32 +316,39 @@ def check_killed(rename: int) -> None:
     curate.run("recipe.toml", "out")
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The files of two runs that nothing stopped: of the recipe, and of the recipe with ``keep = 0.3``."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    write_corpus(folder / "data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, text in (("whole", RECIPE), ("edited", RECIPE.replace("keep = 0.5", "keep = 0.3"))):
+            Path("recipe.toml").write_text(text)
+            # The files name their folder.
+            curate.run("recipe.toml", "out")
+            Path("out").rename(name)
+    return files(folder / "whole"), files(folder / "edited")
+
+
 @pytest.mark.parametrize("rename", SEVERAL_RENAMES)
-def test_a_killed_run_goes_on(project, rename):
-    curate.run("recipe.toml", "out")
-    whole = files(Path("out"))
-    Path("out").rename("first")
+def test_a_killed_run_goes_on(project, uninterrupted, rename):
+    whole, edited = uninterrupted
     check_killed(rename)
     assert files(Path("out")) == whole
     # The same after an edit, where older results lie in the folder.
     edit("keep = 0.5", "keep = 0.3")
     if killed_at(rename // 2 + 1).returncode == -signal.SIGKILL:
         curate.run("recipe.toml", "out")
-    edited = files(Path("out"))
-    Path("out").rename("second")
-    curate.run("recipe.toml", "out")
-    assert files(Path("out")) == edited
+    assert files(Path("out")) == edited != whole
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rename", sorted(set(range(2, 60, 3)) - set(SEVERAL_RENAMES)))
-def test_a_run_that_is_killed_at_any_file_goes_on(project, rename):
-    curate.run("recipe.toml", "out")
-    whole = files(Path("out"))
-    Path("out").rename("first")
+def test_a_run_that_is_killed_at_any_file_goes_on(project, uninterrupted, rename):
     assert killed_at(rename).returncode in (-signal.SIGKILL, 0)
     curate.run("recipe.toml", "out")
-    assert files(Path("out")) == whole
+    assert files(Path("out")) == uninterrupted[0]
 
 
 def test_ctrl_c_keeps_what_is_done(project):

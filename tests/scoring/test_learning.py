@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -266,16 +267,44 @@ class Killed(BaseException):
 ALIKE = ("embedding:width=8", "prototypes:k=3", "semdedup:k=3,epsilon=0.3", "d2:by=score.prototypes")
 
 
+def changed(change: str, data: Path) -> tuple[str, ...]:
+    """Change the files or the options of the job with the scorers `ALIKE`, and return its scorers from then on."""
+    if change == "files":
+        many_alike(60, 300).write_parquet(data / "a.parquet")
+        return ALIKE
+    return ("embedding:width=16", *ALIKE[1:])
+
+
+def three_files(data: Path) -> None:
+    data.mkdir(parents=True)
+    for first in (0, 60, 120):
+        many_alike(60, first).write_parquet(data / f"b{first}.parquet")
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """The scores of a job that began after a change, by the change."""
+
+    @cache
+    def after(change: str) -> dict[str, pl.DataFrame]:
+        folder = tmp_path_factory.mktemp(change)
+        three_files(folder / "data")
+        score.score(folder / "data", changed(change, folder / "data"), folder / "out", engine=Local(1))
+        return scores(folder / "out")
+
+    return after
+
+
 @pytest.mark.parametrize(
     ("function", "after"), [("store", 1), ("exchange", 1), ("exchange", 2), ("answer", 1), ("map", 9)]
 )
 @pytest.mark.parametrize("change", ["files", "options"])
-def test_a_killed_job_with_other_files_or_options_scores_as_a_fresh_one(tmp_path, monkeypatch, function, after, change):
+def test_a_killed_job_with_other_files_or_options_scores_as_a_fresh_one(
+    tmp_path, monkeypatch, fresh, function, after, change
+):
     data, out = tmp_path / "data", tmp_path / "out"
-    data.mkdir()
     monkeypatch.setattr(corpus_parts, "LEAST_BUNDLE_BYTES", 1)
-    for first in (0, 60, 120):
-        many_alike(60, first).write_parquet(data / f"b{first}.parquet")
+    three_files(data)
     whole, calls = getattr(Corpus, function), Counter[str]()
 
     def killed(self, *args, **keywords):
@@ -288,16 +317,10 @@ def test_a_killed_job_with_other_files_or_options_scores_as_a_fresh_one(tmp_path
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(Corpus, function, killed)
         score.score(data, ALIKE, out, engine=Local(1))
-    specs = ALIKE
-    if change == "files":
-        many_alike(60, 300).write_parquet(data / "a.parquet")
-    else:
-        specs = ("embedding:width=16", "prototypes:k=3", "semdedup:k=3,epsilon=0.3", "d2:by=score.prototypes")
-    score.score(data, specs, out, engine=Local(1))
-    score.score(data, specs, tmp_path / "fresh", engine=Local(1))
-    first_scores, second = scores(out), scores(tmp_path / "fresh")
-    assert first_scores.keys() == second.keys()
-    assert all(frame.equals(second[name]) for name, frame in first_scores.items())
+    score.score(data, changed(change, data), out, engine=Local(1))
+    continued, expected = scores(out), fresh(change)
+    assert continued.keys() == expected.keys()
+    assert all(frame.equals(expected[name]) for name, frame in continued.items())
 
 
 def test_relearning_decides_anew_which_rows_stay(tmp_path, monkeypatch):

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -89,7 +88,7 @@ def test_the_second_process_is_refused_until_the_first_ends_even_by_kill_9(tmp_p
         assert running(tmp_path) is None
         began = time.monotonic()
         with held(tmp_path, "score"):
-            assert time.monotonic() - began < 1
+            assert time.monotonic() - began < lock_record.BEAT_SECONDS
         assert running(tmp_path) is None and not file_of(tmp_path).exists()
 
 
@@ -158,11 +157,14 @@ def test_a_lock_of_another_machine_is_taken_over_when_its_counter_stands_still(t
 
 def test_a_lock_of_another_machine_whose_counter_moves_is_respected(tmp_path, quick, elsewhere):
     put(tmp_path, elsewhere)
-    timer = threading.Timer(0.3, put, (tmp_path, replace(elsewhere, beat=1)))
-    timer.start()
-    with pytest.raises(FolderBusy, match="score, process 77 on host far, .*with --take-over"), held(tmp_path, "prune"):
+
+    # A job is told of its wait at each look, so the counter moves after the first look, however busy the machine is.
+    def beats(what, done, total):
+        put(tmp_path, replace(elsewhere, beat=1))
+
+    message = "score, process 77 on host far, .*If it no longer runs, take the folder over with --take-over"
+    with pytest.raises(FolderBusy, match=message), held(tmp_path, "prune", progress=beats):
         pass
-    timer.join()
     assert lock_record.read_holder(file_of(tmp_path).read_bytes()).beat == 1
 
 
@@ -170,7 +172,7 @@ def test_take_over_does_not_wait(tmp_path, elsewhere):
     put(tmp_path, elsewhere)
     began = time.monotonic()
     with held(tmp_path, "prune", take_over=True):
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < lock_record.BEAT_SECONDS
 
 
 @pytest.mark.parametrize("how", ["taken", "removed"])
