@@ -282,4 +282,5 @@ class _Runs:
     def words(self) -> np.ndarray:
         """Return where words begin."""
         edges = np.flatnonzero(self.edges[:-1])
-        return edges[(self.flags[edges] & SPACE) == 0]
+        starts: np.ndarray = edges[(self.flags[edges] & SPACE) == 0]
+        return starts
