@@ -170,7 +170,9 @@ def _more_than(limit: float, values: list[bool]) -> bool:
 
 def _occurrences(texts: pl.Series, marks: tuple[str, ...]) -> np.ndarray:
     """Return how often these marks occur in each text, (n,)."""
-    counts: np.ndarray = sum(texts.str.count_matches(mark, literal=True).to_numpy().astype(np.int64) for mark in marks)
+    counts = np.zeros(len(texts), np.int64)
+    for mark in marks:
+        counts += texts.str.count_matches(mark, literal=True).to_numpy()
     return counts
 
 

@@ -72,8 +72,8 @@ def word_table(texts: pl.Series) -> WordTable:
                 column.append(values)
         del tables
     # The parts of a column are freed when it is joined, so that only one column lies in memory twice.
-    joined = [np.concatenate(columns.pop(0)) for _ in range(4)]
-    return WordTable(*joined, np.cumsum(np.concatenate(counts)))
+    hashes, sizes, alphabetic, visible = (np.concatenate(columns.pop(0)) for _ in range(4))
+    return WordTable(hashes, sizes, alphabetic, visible, np.cumsum(np.concatenate(counts)))
 
 
 def _table(words: Words) -> WordTable:
