@@ -45,7 +45,9 @@ def line_reason(text: str, limits: LineLimits) -> str | None:
         return "empty"
     if "\n" not in text:
         return None
-    paragraphs = PARAGRAPH_BREAK.split(text.strip())
+    paragraphs = text.strip().split("\n\n")
+    if "\n\n\n" in text:
+        paragraphs = PARAGRAPH_BREAK.split(text.strip())
     repeats, characters = repeated_items(paragraphs)
     if repeats / len(paragraphs) > limits.paragraphs:
         return "dup_para_frac"
@@ -138,15 +140,19 @@ def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, 
     """
     before = characters_before(words.sizes)
     result: dict[int, int] = {}
-    joined = words.hashes.copy()
+    # Each text multiplies its hashes by an odd number of its own. So no n-gram is equal to one of another text, or to
+    # one that reaches into the next text.
+    salts = mix(np.arange(len(sizes), dtype=np.uint64) + BASE) | np.uint64(1)
+    hashes = words.hashes * (np.repeat(salts, words.counts) if len(salts) > 1 else salts)
+    joined = hashes.copy()
     # Of many words they are computed block by block, each time again.
     factors = _factors(words.sizes) if len(joined) <= BLOCK else None
     for n in range(2, min(max(limits), len(joined)) + 1):
-        _prepend(words, joined[: len(words.hashes) - n + 2], factors)
+        joined = joined[: len(hashes) - n + 2]
+        _prepend(hashes, words.sizes, joined, factors)
         if n not in limits:
             continue
-        again, groups = _repeated_places(words.offsets, joined, n)
-        ends = np.where(again, np.arange(n, len(again) + n, dtype=PLACE), PLACE(0))
+        ends, groups = _repeated_places(joined[:-1], n, len(hashes))
         covered = covered_characters(ends, before, words.offsets)
         for text in np.flatnonzero(covered / np.maximum(sizes, 1) > limits[n]).tolist():
             if text not in result:
@@ -157,7 +163,7 @@ def _first_repetitive(words: WordTable, sizes: np.ndarray, limits: Mapping[int, 
     return result
 
 
-def _prepend(words: WordTable, joined: np.ndarray, factors: np.ndarray | None) -> None:
+def _prepend(hashes: np.ndarray, sizes: np.ndarray, joined: np.ndarray, factors: np.ndarray | None) -> None:
     """Change the hashes of n - 1 words from each place on to those of n words.
 
     The hash of n words is that of the first, and that of the n - 1 words behind it, moved by the first. ``joined`` are
@@ -165,40 +171,26 @@ def _prepend(words: WordTable, joined: np.ndarray, factors: np.ndarray | None) -
     """
     for low in range(0, len(joined) - 1, BLOCK):
         high = min(low + BLOCK, len(joined) - 1)
-        moved = _factors(words.sizes[low:high]) if factors is None else factors[low:high]
-        joined[low:high] = words.hashes[low:high] + moved * joined[low + 1 : high + 1]
+        moved = _factors(sizes[low:high]) if factors is None else factors[low:high]
+        joined[low:high] = hashes[low:high] + moved * joined[low + 1 : high + 1]
 
 
-def _repeated_places(offsets: np.ndarray, joined: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the words at which n-grams begin that occurred before in their text, and the number of each group.
+def _repeated_places(joined: np.ndarray, n: int, words: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of n-grams that occurred before in their text, and the number of the group of each n-gram.
 
-    The mask is (w,) bool. Groups (w,) int32 are the same for equal n-grams, and 0 for one that does not repeat.
+    Both are (words,) int32, by the first word of an n-gram. Ends are 0 where no such n-gram begins. Groups are the same
+    for equal n-grams, and 0 for one that does not repeat.
     """
-    again, groups = np.zeros(len(joined), bool), np.zeros(len(joined), np.int32)
-    counts = np.maximum(np.diff(offsets) - n + 1, 0)
-    texts = np.flatnonzero(counts)
-    if not len(texts):
-        return again, groups
-    counts = counts[texts]
-    ends = np.cumsum(counts)
-    starts = np.arange(ends[-1], dtype=PLACE) + np.repeat((offsets[texts] - (ends - counts)).astype(PLACE), counts)
-    hashes = np.empty(len(starts), np.uint64)
-    salts = mix(texts.astype(np.uint64) + BASE)
-    for low in range(0, len(starts), BLOCK):
-        high = min(low + BLOCK, len(starts))
-        # the texts of the places of this block
-        owners = np.repeat(np.arange(len(ends)), np.diff(np.clip(ends, low, high), prepend=low))
-        hashes[low:high] = mix(joined[starts[low:high]] + salts[owners])
+    ends, groups = np.zeros(words, PLACE), np.zeros(words, np.int32)
     total = 0
-    for order, firsts in repeated_parts(hashes):
-        places = starts[order]
+    for places, firsts in repeated_parts(joined):
         number = np.zeros(len(places), np.int32)
         number[firsts] = 1
         groups[places] = np.cumsum(number, dtype=np.int32) + total
         total += len(firsts)
-        again[places] = True
-        again[places[firsts]] = False
-    return again, groups
+        again = places[number == 0]
+        ends[again] = again + n
+    return ends, groups
 
 
 def _factors(sizes: np.ndarray) -> np.ndarray:

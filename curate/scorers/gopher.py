@@ -130,8 +130,7 @@ class Gopher:
         visible = words.sums(words.visible)
         length = words.sums(words.sizes * words.visible) / np.maximum(visible, 1)
         count = np.maximum(words.counts, 1)
-        hashes = texts.str.count_matches("#", literal=True).to_numpy()
-        ellipses = sum(texts.str.count_matches(mark, literal=True).to_numpy() for mark in ELLIPSES)
+        hashes, ellipses = _occurrences(texts, ("#",)), _occurrences(texts, ELLIPSES)
         broken = {
             "gopher_short_doc": visible < self.min_words,
             "gopher_long_doc": visible > self.max_words,
@@ -146,16 +145,17 @@ class Gopher:
         }
         reasons = _first(broken, len(texts))
         last = _first(late, len(texts))
-        # Lines are looked at only where their rules can decide.
+        # Lines are looked at only in texts with so many marks that the rules on lines may be broken.
+        feeds = _occurrences(texts, ("\n",))
+        many = _occurrences(texts, BULLETS) >= self.max_bullet_lines * feeds
+        many |= ellipses >= self.max_ellipsis_lines * feeds
         return [
-            reason or self._line_reason(text) or final
-            for text, reason, final in zip(texts.to_list(), reasons, last, strict=True)
+            reason or (self._line_reason(text) if marked else None) or final
+            for text, reason, marked, final in zip(texts.to_list(), reasons, many.tolist(), last, strict=True)
         ]
 
     def _line_reason(self, text: str) -> str | None:
         """Return the rule on the marks at the ends of lines that a text breaks first, or None."""
-        if not any(mark in text for mark in (*BULLETS, *ELLIPSES)):
-            return None
         lines = text.splitlines()
         if _more_than(self.max_bullet_lines, [line.lstrip().startswith(BULLETS) for line in lines]):
             return "gopher_too_many_bullets"
@@ -166,6 +166,14 @@ class Gopher:
 
 def _more_than(limit: float, values: list[bool]) -> bool:
     return bool(values) and sum(values) / len(values) > limit
+
+
+def _occurrences(texts: pl.Series, marks: tuple[str, ...]) -> np.ndarray:
+    """Return how often these marks occur in each text, (n,)."""
+    counts = np.zeros(len(texts), np.int64)
+    for mark in marks:
+        counts += texts.str.count_matches(mark, literal=True).to_numpy()
+    return counts
 
 
 def _stop_words(words: WordTable) -> np.ndarray:

@@ -183,16 +183,15 @@ def repeated(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     position = (np.uint64(1) << bits) - np.uint64(1)
     packed = (hashes & ~position) | np.arange(len(hashes), dtype=np.uint64)
     packed.sort()
-    order = (packed & position).astype(np.int64)
-    ordered = hashes[order]
-    equal = ordered[1:] == ordered[:-1]
-    if ((packed[1:] ^ packed[:-1] <= position) != equal).any():
-        order = np.argsort(hashes, kind="stable")
-        ordered = hashes[order]
-        equal = ordered[1:] == ordered[:-1]
+    equal = packed[1:] ^ packed[:-1] <= position
+    # Few hashes repeat, so that only these are compared in full.
+    pairs = np.flatnonzero(equal)
+    if (hashes[packed[pairs] & position] != hashes[packed[pairs + 1] & position]).any():
+        packed = np.argsort(hashes, kind="stable").astype(np.uint64)
+        equal = hashes[packed[1:]] == hashes[packed[:-1]]
     with_next, with_previous = np.append(equal, False), np.insert(equal, 0, False)
     repeated = (with_next | with_previous)[: len(hashes)]
-    return order[repeated], np.flatnonzero(~with_previous[: len(hashes)][repeated])
+    return (packed[repeated] & position).astype(np.int64), np.flatnonzero(~with_previous[: len(hashes)][repeated])
 
 
 def covered_characters(ends: np.ndarray, before: np.ndarray, offsets: np.ndarray) -> np.ndarray:

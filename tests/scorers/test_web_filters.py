@@ -278,6 +278,25 @@ def test_c4_takes_bad_words_from_a_file(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("begin", "end", "lines", "expected"),
+    [
+        ("- ", "", 9, None),
+        ("- ", "", 10, "gopher_too_many_bullets"),
+        ("  • ", "", 10, "gopher_too_many_bullets"),
+        ("", "...", 3, None),
+        ("", "... ", 4, "gopher_too_many_end_ellipsis"),
+        ("", "…", 4, "gopher_too_many_end_ellipsis"),
+    ],
+)
+def test_marks_of_lines_are_counted_where_they_can_decide(begin, end, lines, expected):
+    """At most 90 % of lines may begin with a bullet, and at most 30 % may end with an ellipsis."""
+    line = "the rabbit and the badger slept on mattresses"
+    for feed in ("\n", "\r\n", "\u2028"):
+        page = feed.join([begin + line + end] * lines + [line] * (10 - lines))
+        assert reason(Gopher(rules="quality"), page) == expected
+
+
+@pytest.mark.parametrize(
     "spec", [{"rules": "all"}, {"min_words": -1}, {"repeated_5_grams": float("nan")}, {"top_2_gram": -0.1}]
 )
 def test_bad_options_are_refused(spec):

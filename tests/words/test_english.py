@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from curate.words.english import chunk
+from curate.words.english import chunk, run_memory
 from curate.words.english.sentences import sentence_counts
 from curate.words.english.special_cases import special_cases
 from curate.words.english.splitting import split
@@ -91,8 +91,22 @@ def test_words_of_stored_texts_are_those_of_spacy():
 @example("):) x) :)")
 @example("(;)")
 @example("5's 5km. 5US$ 10km/h, a5m")
+@example("=" * 1500 + " " + "=" * 99 + ":) " + "(" * 40 + "a" + ")" * 30 + "...")
 def test_all_runs_at_once_are_split_as_each_by_itself(text):
     assert words_of(text) == by_definition(text)
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), max_size=4))
+def test_words_do_not_depend_on_what_was_split_before(texts):
+    """With four slots runs replace each other, and with eight words all are forgotten soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_memory, "SLOT_BITS", 2)
+        patch.setattr(run_memory, "MOST_WORDS", 8)
+        run_memory.run_memory.cache_clear()
+        try:
+            assert list(map(words_of, texts * 2)) == list(map(by_definition, texts * 2))
+        finally:
+            run_memory.run_memory.cache_clear()
 
 
 @given(st.text(max_size=40))

@@ -14,7 +14,7 @@ import numpy as np
 from curate.words.english import chunk
 from curate.words.english.hashes import Hasher, HashTable
 from curate.words.english.special_cases import special_cases
-from curate.words.ngrams import BASE, mix
+from curate.words.ngrams import MIX
 
 
 def join_special_words(
@@ -23,11 +23,13 @@ def join_special_words(
     """Return the starts and ends of words in which special cases are joined or split as the rules say."""
     if len(starts) < 2:
         return starts, ends
-    values = mix(hasher.hashes(starts, ends))
+    values = hasher.hashes(starts, ends)
+    pairs, sequences = _tables()
+    candidates = np.flatnonzero(pairs.find(_chained([values[:-1], values[1:]])) >= 0)
+    if not len(candidates):
+        return starts, ends
     gaps = starts[1:] - ends[:-1]
     near = (gaps == 0) | (gaps == 1) & (codes[ends[:-1]] == ord(" "))
-    pairs, sequences = _tables()
-    candidates = np.flatnonzero(near & (pairs.find(values[:-1] * BASE + values[1:]) >= 0))
     spans = _matches(candidates, values, np.concatenate(([0], np.cumsum(~near))), sequences)
     if not spans:
         return starts, ends
@@ -79,10 +81,13 @@ def _longest_first(spans: list[Span]) -> list[Span]:
 
 
 def _chained(values: list[np.ndarray]) -> np.ndarray:
-    """Return one hash (m,) for each sequence of words, from the hashes (m,) of first words, second words and so on."""
+    """Return one hash (m,) for each sequence of words, from the hashes (m,) of first words, second words and so on.
+
+    The factor is another one than that of the characters of a word, so that "a", "b" is not the same as "b", "a".
+    """
     result = values[0]
     for value in values[1:]:
-        result = result * BASE + value
+        result = result * MIX + value
     return result
 
 
@@ -96,7 +101,7 @@ def _tables() -> tuple[HashTable, dict[int, dict[int, tuple[str, ...]]]]:
         if len(words) > 1:
             codes = np.frombuffer("".join(words).encode("utf-32-le"), np.uint32)
             ends = np.cumsum(list(map(len, words)))
-            values = mix(Hasher.of(codes).hashes(np.concatenate(([0], ends[:-1])), ends))
+            values = Hasher.of(codes).hashes(np.concatenate(([0], ends[:-1])), ends)
             keys = _chained(list(values[:, None]))
             sequences.setdefault(len(words), {})[int(keys[0])] = parts
             pairs.append(_chained(list(values[:2, None]))[0])

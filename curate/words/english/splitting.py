@@ -8,6 +8,7 @@ characters are applied to all runs at once. A run with a longer mark, such as an
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import count
 
 import numpy as np
 import polars as pl
@@ -31,11 +32,15 @@ from curate.words.english.character_flags import (
     table,
 )
 from curate.words.english.hashes import Hasher, HashTable
+from curate.words.english.run_memory import run_memory
 from curate.words.english.special_cases import special_cases
 from curate.words.english.special_words import join_special_words
 
 PERIOD, COMMA, ELLIPSIS, PLUS, MINUS, DOLLAR, DEGREE = map(ord, ".,…+-$°")
 LONGEST_UNIT = 5  # characters of a unit such as "kg" after a number
+# After so many turns marks come off few runs any more, such as rulers. Short ones are faster by the definition.
+ROUNDS = 8
+SHORT_RUN = 1000  # characters; the definition takes a time that grows with the square of the length
 
 
 @dataclass(frozen=True)
@@ -58,15 +63,44 @@ class Words:
 def split(texts: pl.Series) -> Words:
     """Return the words of a column of texts without nulls, of some megabytes at most."""
     whole = "\n" + (texts.str.join("\n").item() if len(texts) else "") + "\n"
-    codes = np.frombuffer(whole.encode("utf-32-le"), np.uint32)
-    runs = _Runs.of(whole, codes)
+    codes = _code_points(whole)
+    flags = table().take(codes)
+    run_starts, run_ends = _visible_runs(flags)
+    hasher = Hasher.of(codes)
+
+    def split_new(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        limits = zip(run_starts[chosen].tolist(), run_ends[chosen].tolist(), strict=True)
+        return _split_runs([whole[start:end] for start, end in limits])
+
+    words = run_memory().word_starts(hasher.hashes(run_starts, run_ends), split_new)
+    starts = np.repeat(run_starts, words.counts) + words.values
+    ends = np.append(starts[1:], 0)[: len(starts)]
+    ends[words.offsets[1:] - 1] = run_ends
+    starts, ends = join_special_words(hasher, codes, starts, ends)
+    limits = 1 + np.concatenate(([0], np.cumsum(texts.str.len_chars().to_numpy() + 1, dtype=np.int64)))
+    return Words(codes, flags, hasher, starts, ends, np.searchsorted(starts, limits), limits)
+
+
+def _split_runs(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many words each run of visible characters has, and where they begin, from the start of the run."""
+    runs = _Runs.of("\n" + "\n".join(texts) + "\n")
     runs.split_whole()
     runs.take_off_marks()
     runs.cut()
-    starts, ends = runs.words()
-    starts, ends = join_special_words(runs.hasher, codes, starts, ends)
-    limits = 1 + np.concatenate(([0], np.cumsum(texts.str.len_chars().to_numpy() + 1, dtype=np.int64)))
-    return Words(codes, runs.flags, runs.hasher, starts, ends, np.searchsorted(starts, limits), limits)
+    starts = runs.words()
+    counts = np.diff(np.searchsorted(starts, runs.starts), append=len(starts))
+    return counts, starts - np.repeat(runs.starts, counts)
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
+
+
+def _visible_runs(flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the runs of visible characters begin and end, in a text that begins and ends with a space."""
+    space = (flags & SPACE).astype(bool)
+    borders = np.flatnonzero(space[1:] != space[:-1]) + 1
+    return borders[::2], borders[1::2]
 
 
 @lru_cache(maxsize=1)
@@ -98,13 +132,12 @@ class _Runs:
     whole: np.ndarray
 
     @classmethod
-    def of(cls, text: str, codes: np.ndarray) -> "_Runs":
+    def of(cls, text: str) -> "_Runs":
+        codes = _code_points(text)
         flags = table().take(codes)
-        space = (flags & SPACE).astype(bool)
-        borders = np.flatnonzero(space[1:] != space[:-1]) + 1
-        starts, ends = borders[::2], borders[1::2]
+        starts, ends = _visible_runs(flags)
         edges = np.zeros(len(codes) + 1, bool)
-        edges[borders] = True
+        edges[starts] = edges[ends] = True
         done = np.zeros(len(starts), bool)
         return cls(text, codes, flags, Hasher.of(codes), starts, ends, starts.copy(), ends.copy(), edges, done)
 
@@ -130,7 +163,13 @@ class _Runs:
     def take_off_marks(self) -> None:
         """Take marks off at both ends, until a special case is left or nothing more comes off."""
         active = np.flatnonzero(~self.whole)
-        while len(active):
+        for turn in count():
+            if turn == ROUNDS:
+                short = self.ends[active] - self.starts[active] <= SHORT_RUN
+                self._by_definition(active[short])
+                active = active[~short]
+            if not len(active):
+                return
             active = active[~self._special(active, self.firsts[active], self.lasts[active])]
             before = self.firsts[active] + self._prefixes(active)
             has_prefix = before > self.firsts[active]
@@ -240,8 +279,8 @@ class _Runs:
         chosen = [run for run, start, end in limits if chunk.is_address(self.text[start:end])]
         return np.array(chosen, np.int64)
 
-    def words(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return where words begin and end."""
-        edges = np.flatnonzero(self.edges)
-        visible = (self.flags[edges[:-1]] & SPACE) == 0
-        return edges[:-1][visible], edges[1:][visible]
+    def words(self) -> np.ndarray:
+        """Return where words begin."""
+        edges = np.flatnonzero(self.edges[:-1])
+        starts: np.ndarray = edges[(self.flags[edges] & SPACE) == 0]
+        return starts

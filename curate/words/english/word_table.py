@@ -57,44 +57,34 @@ class WordTable:
 
 def word_table(texts: pl.Series) -> WordTable:
     """Return the words of a column of texts without nulls."""
-    tables = []
+    columns: list[list[np.ndarray]] = [[np.zeros(0, kind)] for kind in (np.uint64, np.int32, bool, bool)]
+    counts = [np.zeros(1, np.int64)]
     for piece in ngrams.pieces(texts):
         if len(piece) == 1 and len(piece[0]) > ngrams.LONG:
-            of_parts = [_table(split(pl.Series([part]))) for part in ngrams.long_text_parts(piece[0])]
-            tables.append(_joined(of_parts, np.array([0, sum(len(table.hashes) for table in of_parts)])))
+            tables = [_table(split(pl.Series([part]))) for part in ngrams.long_text_parts(piece[0])]
+            counts.append(np.array([sum(len(table.hashes) for table in tables)]))
         else:
-            tables.append(_table(split(piece)))
-    before = np.cumsum([0, *(len(table.hashes) for table in tables)])
-    shifted = [table.offsets[1:] + start for table, start in zip(tables, before[:-1], strict=True)]
-    return _joined(tables, np.concatenate(([0], *shifted)))
+            tables = [_table(split(piece))]
+            counts.append(tables[0].counts)
+        for table in tables:
+            arrays = (table.hashes, table.sizes, table.alphabetic, table.visible)
+            for column, values in zip(columns, arrays, strict=True):
+                column.append(values)
+        del tables
+    # The parts of a column are freed when it is joined, so that only one column lies in memory twice.
+    hashes, sizes, alphabetic, visible = (np.concatenate(columns.pop(0)) for _ in range(4))
+    return WordTable(hashes, sizes, alphabetic, visible, np.cumsum(np.concatenate(counts)))
 
 
 def _table(words: Words) -> WordTable:
     """Return the table of words that lie in one array of characters."""
-    kinds = words.flags & (ALPHABETIC | NOT_MARK)
-    alphabetic = np.concatenate(([0], np.cumsum(kinds & ALPHABETIC > 0, dtype=np.int32)))
-    visible = np.concatenate(([0], np.cumsum(kinds & NOT_MARK > 0, dtype=np.int32)))
     starts, ends = words.starts, words.ends
+    # the properties that some character of a word has; every second part lies between two words
+    flags = np.bitwise_or.reduceat(words.flags, np.stack((starts, ends), axis=1).ravel())[::2]
     return WordTable(
         hashes=words.hasher.hashes(starts, ends),
         sizes=(ends - starts).astype(np.int32),
-        alphabetic=alphabetic[ends] > alphabetic[starts],
-        visible=visible[ends] > visible[starts],
+        alphabetic=flags & ALPHABETIC > 0,
+        visible=flags & NOT_MARK > 0,
         offsets=words.offsets,
-    )
-
-
-def _joined(tables: list[WordTable], offsets: np.ndarray) -> WordTable:
-    """Return tables one after the other, with other ``offsets``."""
-    if len(tables) == 1:
-        table = tables[0]
-        return WordTable(table.hashes, table.sizes, table.alphabetic, table.visible, offsets)
-    empty = WordTable(np.zeros(0, np.uint64), np.zeros(0, np.int32), np.zeros(0, bool), np.zeros(0, bool), offsets)
-    tables = tables or [empty]
-    return WordTable(
-        hashes=np.concatenate([table.hashes for table in tables]),
-        sizes=np.concatenate([table.sizes for table in tables]),
-        alphabetic=np.concatenate([table.alphabetic for table in tables]),
-        visible=np.concatenate([table.visible for table in tables]),
-        offsets=offsets,
     )
