@@ -64,15 +64,26 @@ class Onnx:
 class Encoding(Protocol):
     """The part of a tokenizer's result that is used."""
 
-    ids: list[int]
-    attention_mask: list[int]
-    type_ids: list[int]
+    @property
+    def ids(self) -> list[int]:
+        """Return the numbers of the tokens."""
+        ...
+
+    @property
+    def attention_mask(self) -> list[int]:
+        """Return 1 for each token of the text, and 0 for each that fills it up."""
+        ...
+
+    @property
+    def type_ids(self) -> list[int]:
+        """Return the number of the text that each token belongs to: 0 for a text alone."""
+        ...
 
 
 class OnnxTokenizer(Protocol):
     """The part of a tokenizer that is used."""
 
-    def encode_batch(self, texts: Sequence[str], /) -> list[Encoding]:
+    def encode_batch(self, texts: Sequence[str], /) -> Sequence[Encoding]:
         """Return the tokens of each text."""
         ...
 

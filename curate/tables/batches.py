@@ -89,7 +89,8 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None, 
         what = repr(missing[0])
         if shard_head.view is not None and missing[0] in shard_head.view.lacking:
             what = f"{shard_head.view.lacking[missing[0]]!r} for {missing[0]}, and none called {what}"
-        raise SchemaError(f"{shard.path} has no column {what}; it has {names}. {remedy or _remedy(missing[0], present)}")
+        remedy = remedy or _remedy(missing[0], present)
+        raise SchemaError(f"{shard.path} has no column {what}; it has {names}. {remedy}")
 
 
 def _remedy(name: str, present: Mapping[str, pa.DataType]) -> str:
