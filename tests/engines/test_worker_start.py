@@ -14,8 +14,8 @@ from curate.engines import local
 from curate.engines.local import Local
 from curate.scoring.score import score
 
-# Imports that take a tenth of a second or more, or start threads, beside those that every scorer of text needs. pandas is
-# none of them: where it is installed, pyarrow imports it when it makes its first array or scalar.
+# Imports that take a tenth of a second or more, or start threads, beside those that every scorer of text needs. pandas
+# is none of them: where it is installed, pyarrow imports it when it makes its first array or scalar.
 HEAVY = {"altair", "asyncio", "duckdb", "ot", "ray", "rich", "scipy", "sklearn", "torch", "transformers"}
 HEAVY |= {"typer", "unittest"}
 # An expression that a worker evaluates, as a task of the function `eval`, which needs no import.
