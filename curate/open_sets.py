@@ -131,9 +131,9 @@ def parse(spec: str) -> tuple[str, dict[str, Value]]:
         key, equals, value = item.partition("=")
         if not equals:
             raise CurateError(f"option {item!r} in {spec!r} has no value: write {name}:{item}=VALUE")
-        # An empty variable of a shell leaves nothing behind the sign. The default would be another job.
+        # A variable of the shell may be empty. To take the default instead would run another job.
         if not value:
-            raise CurateError(f"option {key}= in {spec!r} has no value. Write one behind the sign, or leave {key}= out")
+            raise CurateError(f"option {key}= in {spec!r} has no value. Write it after the =, or leave {key}= out")
         if key in options:
             raise CurateError(f"option {key}= stands twice in {spec!r}. Leave one out")
         try:

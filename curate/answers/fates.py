@@ -53,9 +53,9 @@ class RequirementResult:
         values = [f"{name} = {_shown(value)}" for name, value in self.values.items()]
         values += [f"{name} could not be read" for name in self.unread]
         how = " before groups were formed again among the rows that meet the others" if self.regrouped else ""
-        # The reason of a row is the first requirement that it fails.
-        failed_before = "not known" if self.unread else "not applied"
-        result = {True: "met", False: "NOT met", None: f"{failed_before}, since the row fails another requirement"}
+        # Where the input could not be read, only the reason tells: the first requirement that the row fails.
+        undecided = "not known" if self.unread else "not applied"
+        result = {True: "met", False: "NOT met", None: f"{undecided}, since the row fails another requirement"}
         return f"{result[self.met]}: {self.requirement} ({', '.join(values)}{how})"
 
 

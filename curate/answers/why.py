@@ -100,9 +100,9 @@ def why(
                 )
             )
     notes = (
-        f"{first_few(dict.fromkeys(names))} could not be read, so that the stored reason tells which requirements on "
-        f"columns of the inputs are met ({why_not})"
-        for why_not, names in unread.items()
+        f"{first_few(dict.fromkeys(paths))} could not be read ({problem}), so that the stored reason tells which "
+        "requirements on columns of the inputs are met"
+        for problem, paths in unread.items()
     )
     return Fates(tuple(fates), tuple(notes))
 

@@ -115,7 +115,7 @@ def _run(
 
 
 def _record_end(out: Path, names: list[str]) -> None:
-    """Record that a run has come to its end, also where the run before did all steps and was killed before this."""
+    """Record that all steps are done, unless that is recorded. A run may be killed between its last step and this."""
     before = completion.read(out, STEP)
     if before is None or set(before.inputs) != set(names):
         completion.begin(out, STEP, names)

@@ -71,7 +71,9 @@ def read(recipe: str | Path | Mapping[str, object]) -> DataRecipe:
     except tomllib.TOMLDecodeError as error:
         raise SchemaError(f"{path} is not TOML: {error}. Texts stand in quotes, and each key on its own line") from None
     except RecursionError:
-        raise SchemaError(f"{path} is not TOML: its lists lie too deep in each other. No key takes that") from None
+        raise SchemaError(
+            f"{path} is not TOML: its lists lie too deep in each other. No key of a recipe takes such lists"
+        ) from None
     return _Reader(str(path), path.parent, text).recipe(tables, text)
 
 

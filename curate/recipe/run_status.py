@@ -98,7 +98,7 @@ def run_status(out: Path) -> RunStatus:
     Raises:
         CurateError: if a record of the folder is damaged.
     """
-    # A run that is killed at once has recorded its steps, and none of them is begun.
+    # A run that is killed at once has recorded the names of its steps alone.
     recorded = record.load(out) or RunRecord("", "")
     begun = completion.read(out, RUN)
     names = {*recorded.steps, *(begun.inputs if begun is not None and not begun.ended else ())}
@@ -142,13 +142,13 @@ def _scored_so_far(scores: Path) -> tuple[int | None, str]:
     try:
         states = status.status(scores)
     except CurateError:
-        return None, ""  # it was stopped before it knew its files
+        return None, ""  # the step was stopped before it had listed its files
     done = [state for state in states if state["state"] == DONE]
     return sum(int(state["rows"] or 0) for state in done), f"{len(done)} of {amount(len(states), 'file')} scored"
 
 
 def _rows(step: RecipeStep) -> int | None:
-    """Return the rows that a step gave which has ended: scored, kept, in pools, or drawn."""
+    """Return the rows of a step that has ended: scored, kept, in pools, or drawn."""
     if step.name == SCORE.name:
         return _scored_so_far(step.out)[0]
     if step.name == PRUNE.name:

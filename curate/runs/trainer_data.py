@@ -1,4 +1,4 @@
-"""Trainers with their data: the texts or embeddings of pools and targets, read into memory."""
+"""Load trainers with their data: the texts or embeddings of pools and targets, read into memory."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

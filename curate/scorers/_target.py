@@ -1,4 +1,4 @@
-"""Rows of files beside the data, which an option such as ``target=`` names: examples of the texts that are wanted.
+"""Read rows of files beside the data, which an option such as ``target=`` names: examples of the texts that are wanted.
 
 In: files, folders or globs. Out: a corpus, whose parts are learned from on the engine of the data.
 

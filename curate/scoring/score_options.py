@@ -1,4 +1,4 @@
-"""Types of the options of `curate.scoring.score.score`, whose documentation explains them.
+"""Declare the types of the options of `curate.scoring.score.score`, whose documentation explains them.
 
 With an output folder `score` takes further options, and returns another type. Here each type stands once.
 """

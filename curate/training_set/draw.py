@@ -210,7 +210,7 @@ def draw(
 
 
 def _tokens_noun(pools: Sequence[Pool], data_files: Sequence[DataFile]) -> str:
-    """Return what people read for the tokens of the rows: estimates where a file has no counts, and nobody counted."""
+    """Return what people read for the tokens of the rows. One file whose tokens nobody counted makes them estimates."""
     unscored = (file for file in data_files if file.scores is None)
     if any("tokens" not in batches.columns(file.data, file.reading) for file in unscored):
         return ESTIMATED_TOKENS

@@ -89,7 +89,7 @@ class DrawingJob:
 
     @property
     def _mapped_columns(self) -> dict[str, object]:
-        """What the user said about the columns of pools without scores. How others were scored is recorded there."""
+        """The mapping of columns of pools without scores. Score folders record the mapping of the others."""
         unscored = (file for file in self.data_files if file.scores is None)
         return next((file.reading.whole_mapping.record() for file in unscored), {})
 

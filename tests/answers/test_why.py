@@ -197,7 +197,7 @@ def test_inputs_that_were_moved_away_are_named_and_the_rest_is_told(of_inputs, c
     check_told_by_reasons(before, after)
     assert after.rows[:12] == before.rows[:12]
     (note,) = after.notes
-    assert note.startswith("two.parquet could not be read, so that the stored reason tells")
+    assert note.startswith("two.parquet could not be read (it is not in its place any more), so that the stored reason")
     assert all(row.requirements[0].unread == ("kind",) for row in after.rows[12:])
     (of_inputs / "data" / "one.jsonl").rename(of_inputs / "one")
     (of_inputs / "data").rmdir()

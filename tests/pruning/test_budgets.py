@@ -298,7 +298,7 @@ REFUSED = [
     (
         ("--keep-rows", 20, "--cap", "source=even", "--cap", "conversation=1"),
         "--cap source=even shares out the budget among what the other caps leave, and --cap conversation=1 comes after "
-        "it. Give --cap source=even last, and no other cap that is even",
+        "it. Give --cap source=even last, and no other even cap",
     ),
     (("--keep-rows", 500, "--cap", "source=even"), "asks for 500 rows, and there are 150. Lower --keep-rows"),
     (("--balance", "source", "--cap", "source=1"), "--balance shares out a budget. Give --keep"),

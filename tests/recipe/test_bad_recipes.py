@@ -94,7 +94,7 @@ def message(tmp_path, text):
         ("keep = 0.5", 'keep = 0.5\ncap = ["a=1", "a=2"]', "line 12: --cap is given twice for the column 'a'"),
         ("keep = 0.5", "", "line 10: --by score.length ranks all rows, and nothing says how many to keep"),
         ('by = "score.length"\nkeep = 0.5', 'require = ["tokens > 1"]\ntrim = 0.1', "line 11: --trim needs --by"),
-        ("shard-rows = 15", "holdout = 1.5", "line 15: --holdout 1.5 must lie between 0 and 1"),
+        ("shard-rows = 15", "holdout = 1.5", "line 15: --holdout 1.5 must be above 0 and below 1"),
         ("shard-rows = 15", 'holdout-by = "url"', "line 15: --holdout-by url needs --holdout"),
         ("[[score]]\nscorer = \"length\"", "", "by reads 'score.length', and no [[score]] of the recipe adds it"),
     ],
@@ -187,10 +187,11 @@ def test_every_mistyped_option_of_a_scorer_is_caught(tmp_path_factory, option, l
 
 @pytest.mark.parametrize("table", keys.JOBS)
 def test_the_keys_are_the_flags_of_the_command(table):
-    """A flag of a command that is no key of the recipe must be one of the whole run."""
+    """A flag of a command that is no key of the recipe must be one of the whole run, or follow from it."""
     names = {flag.removeprefix("--").replace("-", "_") for flag in flags(source(keys.JOBS[table].name))}
     parameters = {key.parameter for key in keys.keys(table).values()}
-    assert names - OF_THE_COMMAND - parameters <= keys.keys(table).keys()
+    of_the_run = OF_THE_COMMAND | keys.JOBS[table].set_by_run
+    assert names - of_the_run - parameters <= keys.keys(table).keys()
 
 
 def test_lines_are_found_below_the_right_table():

@@ -176,7 +176,7 @@ def test_pools_without_links_warn(data, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"holdout": 1.0}, "--holdout 1 must lie between 0 and 1"),
+        ({"holdout": 1.0}, "--holdout 1 must be above 0 and below 1"),
         ({"holdout_by": "domain"}, "--holdout-by domain needs --holdout"),
         ({"holdout": 0.1, "holdout_by": "domian"}, r"no column 'domian'; it has"),
         ({"holdout": 0.01, "holdout_by": "source"}, r"--holdout 0\.01 of \d+ tokens are .* Use --holdout 0\.5 or more"),

@@ -44,8 +44,7 @@ def parse(texts: Sequence[str]) -> tuple[Cap, ...]:
     """Read the values of ``--cap``.
 
     Raises:
-        SchemaError: if one has none of the forms in `FORMS`, two cap the same column, or one that is even is not the
-            last.
+        SchemaError: if one has none of the forms in `FORMS`, two cap the same column, or an even cap is not the last.
     """
     caps = tuple(_parsed(text) for text in texts)
     columns = [cap.column for cap in caps]
@@ -54,7 +53,7 @@ def parse(texts: Sequence[str]) -> tuple[Cap, ...]:
     if even := next((cap for cap in caps[:-1] if cap.how == "even"), None):
         raise SchemaError(
             f"--cap {even.text} shares out the budget among what the other caps leave, and --cap {caps[-1].text} comes "
-            f"after it. Give --cap {even.text} last, and no other cap that is even"
+            f"after it. Give --cap {even.text} last, and no other even cap"
         )
     return caps
 

@@ -8,15 +8,15 @@ import polars as pl
 
 from curate.tables import batches
 
-VALUE_SEED = 1  # of the hashes of capped values; another than the usual seed of the hashes of ids
-# Of the ids of rows without a value: with the seed of values, an id "0" would have the hash of a value "0".
+VALUE_SEED = 1  # of the hashes of values; the hashes of ids usually have another seed
+# Of the hashes of ids that stand for missing values. With VALUE_SEED an id "0" would have the hash of the value "0".
 MISSING_SEED = 2
 
 
 def hashes(frame: pl.DataFrame, name: str, places: np.ndarray) -> np.ndarray:
     """Return a hash (n,) uint64 of the value of each row; rows without a value all have different ones.
 
-    ``places`` (n,) uint64 tell rows apart that have the same id: they are made of the file and the place in it.
+    ``places`` (n,) uint64 tell rows apart that have the same id: they combine the file and the place of the row in it.
     """
     column = frame[name]
     if column.dtype.is_float():

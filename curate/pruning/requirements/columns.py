@@ -176,7 +176,7 @@ def of_inputs(scores: Path, shards: Sequence[Shard], names: Sequence[str]) -> tu
 
 
 def with_fields(own: pl.DataType, other: pl.DataType) -> pl.DataType:
-    """Return a type of structs with the fields that another one has beside them; any other type as it is."""
+    """Return a type of structs with the further fields of another such type; any other type as it is."""
     if not (isinstance(own, pl.Struct) and isinstance(other, pl.Struct)):
         return own
     fields = {item.name: cast(pl.DataType, item.dtype) for item in own.fields}

@@ -159,9 +159,11 @@ def _tried(advice: ScorerAdvice, frame: pl.DataFrame, code: pl.Series) -> _Trial
 
 
 def _together(trials: Sequence[_Trial]) -> list[ScorerAdvice]:
-    """Return the advice of all trials. If all requirements leave almost nothing, the strictest become comments."""
+    """Return the advice of all trials. If the requirements together leave almost nothing, the strictest are off."""
     advice = {trial.advice.scorer: trial.advice for trial in trials}
-    passes = {t.advice.scorer: t.passes for t in trials if t.passes is not None and t.advice.is_active}
+    passes = {
+        trial.advice.scorer: trial.passes for trial in trials if trial.passes is not None and trial.advice.is_active
+    }
     while passes and _share_removed(list(passes.values())) > MOST_REMOVED_TOGETHER:
         strictest = max(passes, key=lambda name: (advice[name].removed or 0, name))
         off = f"with the others it would remove over {MOST_REMOVED_TOGETHER:.0%} of the data"
@@ -193,6 +195,11 @@ class Suggestion:
     scorers: tuple[str, ...] = ()
     requirements: tuple[str, ...] = ()
     prune: tuple[str, ...] = ()
+
+    @property
+    def scorer(self) -> str:
+        """The scorer that the lines are for: the last one, since it may read the columns of the others."""
+        return [line for line in self.scorers if line.startswith("scorer")][-1].split('"')[1]
 
 
 def suggest(facts: TextFacts | None, rows: int | None, labels: Sequence[str]) -> list[Suggestion]:

@@ -93,8 +93,7 @@ def _scorers(scorers: Sequence[ScorerAdvice]) -> Iterator[str]:
 
 def _suggested(suggestions: Sequence[Suggestion]) -> Iterator[str]:
     for item in suggestions:
-        name = next(line for line in reversed(item.scorers) if line.startswith("scorer")).split('"')[1]
-        yield from _comment(f"Not done, {name}: {item.why}. To do it, remove the marks # in front of these lines:")
+        yield from _comment(f"Not done, {item.scorer}: {item.why}. To do it, remove the marks # before these lines:")
         yield from (f"# {line}" for line in ("[[score]]", *item.scorers))
         yield ""
 
@@ -117,13 +116,14 @@ def _prune(scorers: Sequence[ScorerAdvice], suggestions: Sequence[Suggestion]) -
         off = f" It is not applied: {item.off}." if item.off else ""
         yield from (f"    {line}" for line in _comment(f"{item.scorer}: {item.source}.{share}{off}"))
         yield f"    {'' if item.is_active else '# '}{_toml(item.requirement)},"
-    for condition in (condition for suggestion in suggestions for condition in suggestion.requirements):
-        yield "    # Not done: see the scorer above."
-        yield f"    # {_toml(condition)},"
+    for suggestion in suggestions:
+        for condition in suggestion.requirements:
+            yield f"    # Not done, {suggestion.scorer}: see the scorer of this name above."
+            yield f"    # {_toml(condition)},"
     yield "]"
     for suggestion in suggestions:
         if suggestion.prune:
-            yield "# Not done: keep the best rows by that scorer."
+            yield f"# Not done, {suggestion.scorer}: keep the best rows by its score."
             yield from (f"# {line}" for line in suggestion.prune)
     if "keep_tokens" in keys.keys("prune"):
         yield "# To keep a budget of tokens, the best rows first, name a score and the number:"

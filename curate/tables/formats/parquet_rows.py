@@ -63,7 +63,7 @@ def read(request: Request) -> Iterator[pa.RecordBatch]:
                 run = run[1:]
             if not run:
                 continue
-            # Rows before the first one are decoded too: many at a time, even if few are asked for.
+            # Rows before the first one are decoded too: many at a time, even if the job reads few.
             wanted = max(request.rows, reading.BATCH_ROWS) if start else request.rows
             piece = min(wanted, *map(requested.piece_rows, run))
             for batch in _batches(file, request, run, piece):

@@ -1,4 +1,4 @@
-"""How a job reads the files of pools and of targets, under the names of columns that the user gave.
+"""Decide how a job reads the files of pools and of targets, under the names of columns that the user gave.
 
 In: pools, targets, and what ``--columns`` says. Out: how to read each of them. May use: the heads of files.
 

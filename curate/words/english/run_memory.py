@@ -63,5 +63,5 @@ def _slots(hashes: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def run_memory() -> RunMemory:
-    """Return the memory of this process."""
+    """Return the memory that all calls in this process share."""
     return RunMemory()

@@ -38,7 +38,7 @@ from curate.words.english.special_words import join_special_words
 
 PERIOD, COMMA, ELLIPSIS, PLUS, MINUS, DOLLAR, DEGREE = map(ord, ".,…+-$°")
 LONGEST_UNIT = 5  # characters of a unit such as "kg" after a number
-# After so many turns marks come off few runs any more, such as rulers. Short ones are faster by the definition.
+# After so many turns, marks still come off few runs, such as rulers. The definition is faster for the short ones.
 ROUNDS = 8
 SHORT_RUN = 1000  # characters; the definition takes a time that grows with the square of the length
 
