@@ -6,6 +6,7 @@ requirement. Where the input of the row was moved or changed, the stored reason 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +27,7 @@ from curate.tables.shards import Shard
 
 @dataclass(frozen=True)
 class RowResults:
-    """The requirements of one row. ``unread`` says why its input could not be read; empty if it was read."""
+    """The result of each requirement for a row. ``unread`` says why its input could not be read, or is empty."""
 
     requirements: tuple[RequirementResult, ...]
     unread: str = ""
@@ -55,17 +56,20 @@ class AppliedRequirements:
             # Inputs may be moved, changed or protected since they were scored.
             except (CurateError, OSError) as error:
                 of_input, unread = pl.DataFrame(), str(error)
-        return RowResults(tuple(self._result(one, place, reason, of_input) for one in self.each), unread)
+        results = (self._result(requirement, place, reason, of_input) for requirement in self.each)
+        return RowResults(tuple(results), unread)
 
     def _check(self, place: RowPlace, reason: str, of_input: pl.DataFrame) -> None:
-        """Check that a row has the fate that its input gives it: scores do not tell of columns that no scorer reads.
+        """Check that the input of a row gives it the stored reason.
+
+        The hash of a scored input covers only the columns that a scorer reads, and a requirement may read others.
 
         Raises:
-            SchemaError: if it has another.
+            SchemaError: if the input gives it another reason.
         """
         for requirement in self.each:
-            told = self._met_by_reason(requirement, reason)
-            if requirement.inputs and told is not None and told != self._met(requirement, place, of_input):
+            stored = self._met_by_reason(requirement, reason)
+            if requirement.inputs and stored is not None and stored != self._met(requirement, place, of_input):
                 raise SchemaError("it was changed after the rows were pruned")
 
     def _result(
@@ -93,27 +97,30 @@ class AppliedRequirements:
         return pl.concat([frame, of_input.select(present)], how="horizontal") if present else frame
 
     def _met_by_reason(self, requirement: Requirement, reason: str) -> bool | None:
-        """Return whether a row meets a requirement as far as its reason tells: the first requirement that it fails."""
-        order = sorted(self.each, key=lambda one: (self.regroups and one.regroups, one.number))
-        failed = next((one for one in order if one.text == reason), None)
+        """Return whether a row meets a requirement, as far as its reason tells. None: the reason does not tell."""
+        # The reason of a row is the first requirement that it fails, in the order in which they were applied.
+        order = sorted(self.each, key=lambda item: (self.regroups and item.regroups, item.number))
+        failed = next((item for item in order if item.text == reason), None)
         # A row that is kept, or that a rank or a cap removed, meets all requirements.
         if failed is None or order.index(requirement) < order.index(failed):
             return True
         return False if requirement == failed else None
 
     def _input_row(self, place: RowPlace, names: Sequence[str]) -> pl.DataFrame:
-        """Return columns of the input of a row.
+        """Return the named columns of the input of a row, as a frame of one row.
 
         Raises:
             CurateError: if the input is not in its place, or changed since it was scored.
         """
-        part = next((part for part in self._inputs() if part.rows.shard.relative == place.shard.relative), None)
+        part = next((part for part in self._inputs if part.rows.shard.relative == place.shard.relative), None)
         if part is None or part.data is None:
             raise SchemaError("it is not in its place any more")
         scored_rows.check(self.scores, [part.data], scored.reading(self.scores))
         rows = requirement_columns.input_batches(part.data, part.reading, names, start=place.row)
         return missing.columns(part.typed(next(rows).head(1)))
 
+    # For every row of a call the same, and read from the heads of all inputs.
+    @cached_property
     def _inputs(self) -> tuple[RequiredRows, ...]:
         """Return the score files whose inputs are in their places, with the types of what an input lacks."""
         inputs, reading = {shard.relative: shard for shard in scored.inputs(self.scores)}, scored.reading(self.scores)
