@@ -237,8 +237,10 @@ def text(pruned: "Pruned") -> list[str]:
         result = f"{wrong} have no other text as similar as their score says" if wrong else "no score is wrong"
         lines += ["", f"{amount(verified.height, 'removed row')} compared exactly with all other texts: {result}"]
         lines += [] if verified.is_empty() else [table(verified)]
+    if pruned.removal.total["tokens_kept"]:
+        lines += ["", pruned.shift]
     if pruned.pools is not None and pruned.out is not None:
-        lines += ["", pruned.shift, f"pools of what is kept: {pruned.out / POOLS}"]
+        lines += [f"pools of what is kept: {pruned.out / POOLS}"]
     if pruned.dry_run:
         if not pruned.removal.examples.is_empty():
             lines += ["", "examples of removed rows:", table(pruned.removal.examples)]

@@ -132,7 +132,7 @@ def main(
     record = {"rows": scored.rows, "out": str(out), "shards": scored.shards, "quarantined": dict(aside)}
     record |= {"notes": list(scored.notes), "warnings": list(scored.warnings), "bad_lines": dict(scored.bad_lines)}
     rest = f"{len(aside)} of {scored.shards} files set aside" if aside else "what was done before is kept"
-    estimates = "" if scored.tokens_noun == TOKENS else f"; rows are counted in {scored.tokens_noun}"
+    estimates = "" if scored.tokens_noun == TOKENS else f"; sizes are in {scored.tokens_noun}, an estimate"
     result(as_json, record, f"{scored.rows} rows scored now into {out}; {rest}{estimates}")
     if aside:
         failed(_summary(aside, scored.shards))

@@ -74,7 +74,24 @@ class RankedScore:
             for name, ends in (("kept", self.cut.kept), ("dropped", self.cut.dropped))
             if ends is not None
         ]
-        return f"rule {self.rule} by {self.by}: {'; '.join(sides)}"
+        ends = (self.cut.kept, self.cut.dropped)
+        # The two intervals share an end where the cut lies among rows with equal scores.
+        ties = ends[0] is not None and ends[1] is not None and (ends[0][0] == ends[1][1] or ends[0][1] == ends[1][0])
+        order = "; rows with equal scores come in the order of the hashes of their ids" if ties else ""
+        return f"rule {self.rule} by {self.by}: {'; '.join(sides)}{order}"
+
+
+@dataclass(frozen=True)
+class FilledCap:
+    """The cap that removed a row, and the score by which rows come first; empty if hashes of their ids decide."""
+
+    cap: str
+    by: str
+
+    def __str__(self) -> str:
+        """Return what filled the cap, in one line."""
+        order = f"by {self.by}" if self.by else "by the hash of the id"
+        return f"cap {self.cap}: other rows with the same value come first {order}, and fill what the cap allows"
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,7 @@ class RowFate:
     ranked: RankedScore | None
     copies: tuple[NearCopy, ...]
     rows_with_id: int = 1
+    cap: FilledCap | None = None
 
     @property
     def kept(self) -> bool | None:
@@ -109,7 +127,7 @@ class RowFate:
         tokens = amount(self.tokens, "token")
         lines.append(f"  row {self.row} of {self.file}, source {self.source}, {tokens}{repeated}")
         lines += [f"  {met}" for met in self.requirements]
-        lines += [f"  {self.ranked}"] if self.ranked is not None else []
+        lines += [f"  {decision}" for decision in (self.cap, self.ranked) if decision is not None]
         lines += [f"  {score}" for score in self.scores]
         for copy in self.copies:
             word = "equals" if copy.similarity == 1 else f"is like (similarity {copy.similarity:.3f})"

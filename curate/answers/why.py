@@ -11,11 +11,12 @@ from typing import cast
 import polars as pl
 
 from curate.answers import near_copies, requirement_results, score_ranks
-from curate.answers.fates import Fates, RankedScore, RowFate, StandingScore, is_kept
+from curate.answers.fates import Fates, FilledCap, RankedScore, RowFate, StandingScore, is_kept
 from curate.answers.row_places import RowPlace, row_at, row_places
 from curate.engines import Engine
 from curate.engines.local import Local
 from curate.errors import SchemaError, first_few
+from curate.pruning.budgets.caps import CAP
 from curate.storage import artifacts, files, job_record
 from curate.tables import batches, meanings, scored
 from curate.tables.scored import DECISIONS
@@ -97,6 +98,7 @@ def why(
                     ranked=ranked,
                     copies=copies.get(place.id, ()),
                     rows_with_id=place.rows_with_id,
+                    cap=FilledCap(reason.removeprefix(CAP), folders.by) if reason.startswith(CAP) else None,
                 )
             )
     notes = (

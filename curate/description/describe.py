@@ -33,6 +33,8 @@ from curate.tables.mapping import options as mapping_options
 from curate.tables.reading import Reading
 from curate.tables.shards import Shard
 
+NO_COLUMN_AGAINST = "Rename the column: --against is read by the names that the data have, or by those that jobs use"
+
 if TYPE_CHECKING:
     from curate.description.comparison.result import DataComparison
 
@@ -132,7 +134,7 @@ def describe(
             # `prune` imports this file for the dimension alone, and loads nothing more for that.
             from curate.description.comparison.compare import compare
 
-            others = open_rows(against, vectors_of.needs, reading.of_other_files(), session)
+            others = open_rows(against, vectors_of.needs, reading.of_other_files(), session, NO_COLUMN_AGAINST)
             arguments = {"data": data_names(data), "against": data_names(against), **options}
             tables = {"data": dict(rows.tables), "against": dict(others.tables)}
             hashes = {name: value for name, of in tables.items() for value in of.values()}

@@ -98,19 +98,19 @@ def _of_part(
     return function(part.read(columns, identity))
 
 
-def open_rows(data: Data, needs: Sequence[str], reading: Reading, engine: Engine) -> Rows:
-    """Return the rows of files or of a table in memory.
+def open_rows(data: Data, needs: Sequence[str], reading: Reading, engine: Engine, remedy: str = "") -> Rows:
+    """Return the rows of files or of a table in memory. ``remedy`` says what to do about a missing column.
 
     Raises:
         SchemaError: if there are no files, or one of the columns ``needs`` is missing.
     """
     if isinstance(data, str | Path | Sequence):
         listed = batches.inputs(data_names(data))
-        rows = from_shards(listed.shards, needs, engine, reading)
+        rows = from_shards(listed.shards, needs, engine, reading, remedy)
         nameless = [shard for shard in listed.shards if "source" not in batches.columns(shard, reading)]
         warnings = (*listed.warnings, *listed.unusable.values(), *same_source(nameless))
         return replace(rows, warnings=warnings)
-    return _from_table(frames.frame(data), needs, reading)
+    return _from_table(frames.frame(data), needs, reading, remedy)
 
 
 def data_names(data: Data) -> list[str]:
@@ -121,19 +121,23 @@ def data_names(data: Data) -> list[str]:
 
 
 def from_shards(
-    shards: Sequence[Shard], needs: Sequence[str], engine: Engine, reading: Reading = batches.READING
+    shards: Sequence[Shard],
+    needs: Sequence[str],
+    engine: Engine,
+    reading: Reading = batches.READING,
+    remedy: str = "",
 ) -> Rows:
-    """Return the rows of files."""
+    """Return the rows of files. ``remedy`` says what to do about a missing column."""
     for shard in shards:
-        batches.require(shard, needs, head(shard, needs, reading.whole_mapping))
+        batches.require(shard, needs, head(shard, needs, reading.whole_mapping), remedy)
     labelled = all("label" in batches.columns(shard, reading) for shard in shards)
     parts = tuple(DescribedRange(rows, reading) for shard in shards for rows in row_ranges(shard))
     return Rows(parts, labelled, engine, inputs=tuple(shard.path for shard in shards))
 
 
-def _from_table(table: pl.DataFrame, needs: Sequence[str], reading: Reading) -> Rows:
+def _from_table(table: pl.DataFrame, needs: Sequence[str], reading: Reading, remedy: str) -> Rows:
     table_head = batches.table_head(table, reading, IN_MEMORY.path)
-    batches.require(IN_MEMORY, needs, table_head)
+    batches.require(IN_MEMORY, needs, table_head, remedy)
     frame = _prepared(table, needs, table_head)
     # Rows in memory are not worth a copy to a worker.
     return Rows(

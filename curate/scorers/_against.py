@@ -60,15 +60,10 @@ def reference_corpus(data: Corpus, against: str, columns: str, scorer: str) -> C
     names = list(filter(None, columns.split(JOIN)))
     # Columns that are named here are read under the names that they have in the files.
     reading = Reading() if names else data.reading.of_other_files()
-    parts = [part for shard in shards_of(against) for part in _parts(shard, names or [TEXT], reading, scorer)]
+    parts = [
+        part for shard in batches.shards(listed(against)) for part in _parts(shard, names or [TEXT], reading, scorer)
+    ]
     return replace(data, parts=parts, folder=data.folder / EXCHANGES / "against", total=None)
-
-
-def shards_of(against: str) -> list[Shard]:
-    """Return the files of a list of files, folders and globs, each file once."""
-    # Items are looked up one by one: files of equal names in two folders are two benchmarks.
-    shards = {str(shard.path): shard for item in listed(against) for shard in batches.shards([item])}
-    return list(shards.values())
 
 
 def check_words(corpus: Corpus, counts: Sequence[int], scorer: str) -> None:

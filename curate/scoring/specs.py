@@ -8,7 +8,6 @@ from curate import open_sets
 from curate.errors import SchemaError
 from curate.models import pretrained, token_counter
 from curate.scorers import Scorer
-from curate.scorers._against import shards_of
 from curate.scorers._target import listed as listed_paths
 from curate.scoring import renamed
 from curate.scoring.inferred_options import accepted
@@ -202,11 +201,8 @@ def files_read(specs: Sequence[str]) -> list[Path]:
     Scores depend on their content.
     """
     parsed = [options for _, options in map(open_sets.parse, specs)]
-    lists = [str(options[key]) for options in parsed for key in ROW_FILES[:-1] if options.get(key)]
-    targets = sorted({path for paths in lists for path in listed_paths(paths)})
-    paths = [shard.path for shard in (batches.shards(targets) if targets else ())]
-    against = sorted({str(options["against"]) for options in parsed if options.get("against")})
-    paths += dict.fromkeys(shard.path for item in against for shard in shards_of(item))
+    lists = [str(options[key]) for options in parsed for key in ROW_FILES if options.get(key)]
+    paths = [shard.path for shard in batches.shards(sorted({path for named in lists for path in listed_paths(named)}))]
     others = {str(options[key]) for options in parsed for key in OTHER_FILES if options.get(key)}
     for item in sorted(others):
         # A table, the folder of a model, or the id of a model that was downloaded before.

@@ -9,6 +9,7 @@ from curate import open_sets
 from curate.encoders import Encoder, encode
 from curate.errors import SchemaError, first_few
 from curate.pool.pool import Pool
+from curate.selection.sources import TARGET
 from curate.tables import batches, scored
 from curate.tables.reading import Reading
 from curate.tables.sample import smallest_hashes
@@ -42,17 +43,22 @@ def read(
     column = "text" if encoder else column or _column(have)
     if lack := [name for name, names in have.items() if column not in names]:
         raise SchemaError(
-            f"source {lack[0]!r} has no column {column!r}; it has {first_few(sorted(have[lack[0]]), near=column)}. "
-            f"Name it with --columns {column}=COLUMN"
+            f"{_called(lack[0])} has no column {column!r}; it has {first_few(sorted(have[lack[0]]), near=column)}. "
+            f"Name it with --columns {column}=COLUMN, which unscored sources must have too, or rename it"
         )
     labelled = all("label" in names for names in have.values()) if labels is None else labels
     if labelled and (lack := [name for name, names in have.items() if "label" not in names]):
-        raise SchemaError(f"source {lack[0]!r} has no column 'label': give labels on every side, or --no-labels")
+        raise SchemaError(f"{_called(lack[0])} has no column 'label': give labels on every side, or --no-labels")
     needs = (column, "label") if labelled else (column,)
     return {
         pool.name: _samples(pool.name, _smallest(pool, needs, reading_of(pool), limit, seed), column, encoder)
         for pool in pools
     }
+
+
+def _called(pool: str) -> str:
+    """Return what messages call a pool: the target is no source."""
+    return pool if pool == TARGET else f"source {pool!r}"
 
 
 def _column(have: Mapping[str, set[str]]) -> str:
@@ -69,9 +75,9 @@ def _smallest(pool: Pool, needs: Sequence[str], reading: Reading, limit: int, se
     try:
         rows = smallest_hashes(scored.pool_batches(pool, tuple(needs), reading), limit, needs, seed=seed)
     except SchemaError as error:
-        raise SchemaError(f"source {pool.name!r}: {error}") from None
+        raise SchemaError(f"{_called(pool.name)}: {error}") from None
     if rows.is_empty():
-        raise SchemaError(f"source {pool.name!r} has no rows: give a few hundred samples of it")
+        raise SchemaError(f"{_called(pool.name)} has no rows: give a few hundred samples of it")
     return rows
 
 
@@ -79,7 +85,7 @@ def _samples(name: str, frame: pl.DataFrame, column: str, encoder: str | None) -
     labels = None
     if "label" in frame.columns:
         if nulls := frame["label"].null_count():
-            raise SchemaError(f"source {name!r}: label is null in {nulls} of {frame.height} samples: fill or drop them")
+            raise SchemaError(f"{_called(name)}: label is null in {nulls} of {frame.height} samples: fill or drop them")
         labels = frame["label"].to_numpy()
     if encoder is None:
         return Samples(np.ascontiguousarray(frame[column].to_numpy()), labels)

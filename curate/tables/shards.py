@@ -5,6 +5,7 @@ In: files, folders and globs. Out: shards, after which outputs are named, and wa
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -87,15 +88,24 @@ def has_lines(shard: Shard) -> bool:
 def shards(data: Sequence[str]) -> tuple[Shard, ...]:
     """Return the input files that files, folders and globs name, sorted by relative path.
 
-    A job that tells the user what is not read calls `inputs`.
+    No output is named after them, so files of two folders may have one name. Their relative path is then the path by
+    which they were named, so that their rows have different ids. A job that tells the user what is not read, or names
+    outputs after its inputs, calls `inputs`.
 
     Raises:
         SchemaError: see `inputs`; also if the name of a file cannot be used.
     """
-    listed = inputs(data)
-    if listed.unusable:
-        raise SchemaError(next(iter(listed.unusable.values())))
-    return listed.shards
+    by_place: dict[str, Shard] = {}
+    for item in data:
+        listed = inputs([item])
+        if listed.unusable:
+            raise SchemaError(next(iter(listed.unusable.values())))
+        for shard in listed.shards:
+            # A listing names a file once, so only several items can overlap.
+            by_place.setdefault(_place(shard) if len(data) > 1 else shard.relative, shard)
+    times = Counter(shard.relative for shard in by_place.values())
+    distinct = [s if times[s.relative] == 1 else Shard(s.path, str(s.path)) for s in by_place.values()]
+    return tuple(sorted(distinct, key=lambda shard: shard.relative))
 
 
 def inputs(data: Sequence[str]) -> Inputs:

@@ -81,6 +81,33 @@ def test_the_cut_lies_between_kept_and_dropped_rows(pruned):
     assert max(dropped) <= min(kept)
 
 
+def test_a_row_beyond_a_cap_is_told_what_filled_it(pruned, tmp_path):
+    more = {"by": "score.length", "rule": "top"}
+    prune(pruned / "scores", tmp_path / "ranked", cap=["kind=2"], **more, keep_rows=3, max_source_removal=1)
+    prune(pruned / "scores", tmp_path / "unranked", cap=["kind=2"])
+    for folder, order in (("ranked", "by score.length"), ("unranked", "by the hash of the id")):
+        table = pl.concat([pl.read_parquet(path) for path in sorted((tmp_path / folder).rglob("*.keep.parquet"))])
+        for row in why(tmp_path / folder, table["id"].to_list()).rows:
+            filled = f"  cap kind=2: other rows with the same value come first {order}, and fill what the cap allows"
+            assert (filled in row.lines()) == (row.reason == "cap: kind=2")
+
+
+def test_a_cut_among_equal_scores_says_what_decides(tmp_path):
+    pl.DataFrame({"id": list("abcd"), "text": ["one", "two", "six", "four"]}).write_parquet(tmp_path / "x.parquet")
+    score(tmp_path / "x.parquet", "length", tmp_path / "scores")
+    for rows, ties in ((1, False), (2, True)):
+        prune(
+            tmp_path / "scores",
+            tmp_path / f"{rows}",
+            by="score.length",
+            rule="top",
+            keep_rows=rows,
+            max_source_removal=1,
+        )
+        for row in why(tmp_path / f"{rows}", list("abcd")).rows:
+            assert ("rows with equal scores come in the order of the hashes of their ids" in str(row.ranked)) == ties
+
+
 def test_a_copy_names_the_row_that_it_equals(pruned):
     """Row 3 and its copy are of one kind, so that one of them fails only because the other is kept."""
     both = why(pruned / "kept", ["r3", "copy"]).rows

@@ -102,6 +102,17 @@ def test_a_file_with_neither_is_one_clear_line(files, cli, name, option):
     assert own.get(name, "--columns" if name in ("influence", "transport_value") else "target_column=COLUMN") in told
 
 
+@pytest.mark.parametrize(("name", "option"), OPTIONS)
+def test_files_of_two_folders_may_have_one_name(files, name, option):
+    parts = {"one": pl.read_parquet("theirs.parquet"), "two": rows(200, 20)}
+    for folder, part in parts.items():
+        Path(folder).mkdir()
+        part.write_parquet(Path(folder, "0000.parquet"))
+    both = scored(name, option, "one+two")
+    pl.concat(parts.values()).write_parquet("joined.parquet")
+    assert both.equals(scored(name, option, "joined.parquet"))
+
+
 def test_an_option_names_the_texts_of_these_files_alone(files):
     as_they_are = score("data.parquet", "dsir:target=theirs.parquet", columns=COLUMNS)
     named = score("data.parquet", "dsir:target=neither.parquet,target_column=title", columns=COLUMNS)
@@ -151,7 +162,7 @@ def test_select_reads_mapped_columns(files, cli):
     assert json.loads(Path("mapped.json").read_text())["made_by"]["arguments"]["columns"] == COLUMNS
     assert "columns" not in json.loads(Path("plain.json").read_text())["made_by"]["arguments"]
     told = one_line(cli("select", "theirs", "--target", "neither.parquet", "--out", "no.json", *flags))
-    assert "the target' has no column 'text'" in told and "--columns text=COLUMN" in told
+    assert "the target has no column 'text'" in told and "--columns text=COLUMN" in told
     refused = one_line(cli("materialize", "mapped.json", "--out", "no"))
     assert "has no column 'text'" in refused and "--text-column" in refused
 
@@ -193,7 +204,7 @@ def test_a_compared_data_set_may_have_the_names_of_jobs(files, cli):
     records = [{**json.loads(reply.out), "made_by": None} for reply in replies]
     assert records[0] == records[1] and records[0]["rows"]
     told = one_line(cli(*words, "neither.parquet"))
-    assert "no column 'body' for text, and none called 'text'" in told and "--text-column" in told
+    assert "no column 'body' for text, and none called 'text'" in told and "Rename the column" in told
 
 
 def test_lines_are_read_by_the_same_rule(files):

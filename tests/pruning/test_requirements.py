@@ -1,6 +1,7 @@
 """Which conditions are accepted, what each means for a row, and the one line about each that is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -263,6 +264,10 @@ def test_a_dry_run_writes_nothing(scores, tmp_path, cli):
     record = json.loads(wet.out)
     for row in record["by_reason"]:
         assert f"{row['reason']} " in dry.out
+    # All lines of the real run but its last one, which names a file that it wrote.
+    shutil.rmtree(tmp_path / "kept")
+    told = cli("prune", scores, *require, "--rule", "top", "--out", tmp_path / "kept").out.splitlines()
+    assert told[-1].startswith("pools of what is kept") and dry.out.splitlines()[: len(told) - 1] == told[:-1]
     calm = tree(tmp_path / "kept")
     assert cli("prune", scores, *require, "--rule", "top", "--dry-run", "--out", tmp_path / "kept").code == 0
     assert tree(tmp_path / "kept") == calm

@@ -347,6 +347,13 @@ def test_the_commonest_language_is_proposed(data):
     assert "language:language=de" in proposal.facts["scorers"]
 
 
+def test_texts_too_short_for_a_language_are_not_taken_for_a_missing_extra(data):
+    pytest.importorskip("py3langid")
+    pl.DataFrame({"text": ["Hello world, this is one row."]}).write_parquet(data / "a.parquet")
+    (line,) = [line for line in propose(["data"]).lines if line.startswith("languages")]
+    assert line == "languages: not looked at. No text has 50 bytes, and the language of a shorter one is not sure"
+
+
 def test_vectors_alone(data, cli):
     vectors = [[float((i * j) % 7), 1.0, float(j)] for i, j in zip(range(200), range(200), strict=True)]
     pl.DataFrame({"emb.x": pl.Series(vectors, dtype=pl.Array(pl.Float32, 3))}).write_parquet(data / "v.parquet")

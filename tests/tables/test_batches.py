@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from curate.errors import SchemaError
 from curate.tables import batches as tables
-from curate.tables.batches import FORMATS, Reading, Shard, batches, shards
+from curate.tables.batches import FORMATS, Reading, Shard, batches, inputs, shards
 from curate.tables.columns import vectors
 
 
@@ -351,7 +351,23 @@ def test_two_files_with_one_output_are_refused(tmp_path):
         (tmp_path / folder).mkdir()
         store(documents(2), tmp_path / folder / "x.parquet")
     with pytest.raises(SchemaError, match=r"would both write x\.parquet"):
-        shards([str(tmp_path / "a"), str(tmp_path / "b")])
+        inputs([str(tmp_path / "a"), str(tmp_path / "b")])
+
+
+def test_files_after_which_no_output_is_named_may_have_one_name(tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        store(documents(2), tmp_path / folder / "x.parquet")
+    store(documents(2), tmp_path / "a" / "y.parquet")
+    items = [str(tmp_path / "b"), str(tmp_path / "a" / "x.parquet"), str(tmp_path / "a")]
+    listed = shards(items)
+    assert listed == shards(items[::-1])
+    # Rows without an id are named after the relative path, which tells the two files apart.
+    assert [shard.relative for shard in listed] == [
+        str(tmp_path / "a/x.parquet"),
+        str(tmp_path / "b/x.parquet"),
+        "y.parquet",
+    ]
 
 
 def test_a_key_depends_on_id_and_seed_only():

@@ -20,6 +20,7 @@ from curate.tables import batches
 from curate.tables.shards import Shard
 
 FORMS = "COLUMN=ROWS, COLUMN=TOKENStokens or COLUMN=even, as in conversation=1, source=2e9tokens or domain=even"
+CAP = "cap: "  # begins the reason of a row that a cap drops
 TOKENS = "tokens"  # ends a number of tokens
 # Limits that one reading of the rows tells apart. If no group has more rows than this, one reading finds the limit.
 BINS = 1 << 16
@@ -37,7 +38,7 @@ class Cap:
     @property
     def reason(self) -> str:
         """Return the reason of a row that the cap drops."""
-        return f"cap: {self.text}"
+        return f"{CAP}{self.text}"
 
 
 def parse(texts: Sequence[str]) -> tuple[Cap, ...]:

@@ -157,4 +157,4 @@ def _seen(sampled: DataSample, facts: TextFacts | None, tokens: ColumnRole | Non
         shares = [f"{language} {share:.1%}" for language, share in facts.languages.items()]
         yield f"languages: {first_few(shares)}"
     else:
-        yield "languages: not looked at. Install the extra: pip install 'curate-planner[language]'"
+        yield f"languages: not looked at. {facts.no_languages}"

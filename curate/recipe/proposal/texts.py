@@ -33,7 +33,7 @@ class TextFacts:
     """What a sample of n texts shows. Sizes are in bytes of UTF-8, shares are of the texts.
 
     ``copies`` is the share of texts that equal an earlier one. ``languages`` holds the share of each language, the
-    commonest first; it is empty if the package that tells languages is not installed.
+    commonest first. It is empty if no text was looked at, and ``no_languages`` says why.
     """
 
     count: int
@@ -43,6 +43,7 @@ class TextFacts:
     copies: float
     code: float
     languages: dict[str, float]
+    no_languages: str = ""
 
     @property
     def are_code(self) -> bool:
@@ -69,7 +70,7 @@ def measure(texts: pl.Series) -> TextFacts:
         1 - len(written) / count,
         1 - written.n_unique() / len(written) if len(written) else 0.0,
         sum(code) / len(code) if code else 0.0,
-        _languages(written),
+        *_languages(written),
     )
 
 
@@ -83,19 +84,19 @@ def _is_code(text: str) -> bool:
     return len(lines) >= 3 and sum(CODE_LINE.search(line) is not None for line in lines) >= CODE_SHARE * len(lines)
 
 
-def _languages(texts: pl.Series) -> dict[str, float]:
-    """Return the share of each language, the commonest first; nothing if the extra `language` is not installed."""
+def _languages(texts: pl.Series) -> tuple[dict[str, float], str]:
+    """Return the share of each language, the commonest first, or why none was looked at."""
     try:
         extras.require("curate run --init", _language_model.REQUIRES, "language")
     except CurateError:
-        return {}
+        return {}, "Install the extra: pip install 'curate-planner[language]'"
     long_enough = texts.filter(texts.str.len_bytes() >= SHORTEST)
     # Evenly spread, since files may be sorted by language.
     step = max(1, len(long_enough) // LANGUAGE_TEXTS)
     chosen = [text[:LANGUAGE_BYTES] for text in long_enough.gather_every(step).head(LANGUAGE_TEXTS).to_list()]
     if not chosen:
-        return {}
+        return {}, f"No text has {SHORTEST} bytes, and the language of a shorter one is not sure"
     counts = Counter(_language_model.load().most_likely(chosen))
     # By name where shares are equal, so that the recipe is always the same.
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return {language: number / len(chosen) for language, number in ordered}
+    return {language: number / len(chosen) for language, number in ordered}, ""

@@ -52,7 +52,8 @@ class WrittenSql:
                 f"{first_few(columns, near=name)}{more}"
             )
         # What stands before a dot may be the misspelled name of a column of structs.
-        guess = nearest(name, tuple(columns)) or nearest(name.partition(".")[0], tuple(columns)) or "."
+        guess = nearest(name, tuple(columns)) or nearest(name.partition(".")[0], tuple(columns))
+        guess = guess or ("." if "." in name else f". If it is a text, write it in single quotes: '{name}'.")
         return SchemaError(
             f"{self.where} names {name!r}, which is no column{guess} There are {first_few(columns, near=name)}{more}"
         )
@@ -169,4 +170,6 @@ def _parsed(written: WrittenSql, columns: Collection[str]) -> tuple[pl.Expr, Tre
     # with the name _000.
     if isinstance(tree, dict) and "Alias" in tree:
         raise NotSql(written, f"unexpected {parsed.meta.output_name() or 'list'!r} at its end")
+    if nodes.compares_with_null(tree):
+        raise written.refusal(*nodes.WITH_NULL)
     return nodes.expression_of(tree), tree

@@ -52,6 +52,9 @@ NO_FORMAT = (
     "guesses the format of a date from other rows",
     "Give the format: DATE(day, '%Y-%m-%d') or STRPTIME(day, '%Y-%m-%d')",
 )
+ORDERED = frozenset("Eq NotEq Gt GtEq Lt LtEq".split())  # comparisons that give null where one side is null
+NULL: Tree = {"Literal": {"Scalar": {"Null": "Null"}}}
+WITH_NULL = ("compares with NULL, which is true for no row", "Write IS NULL or IS NOT NULL")
 WHOLE_COLUMN = (
     "compares with all values of a column (= ANY)",
     "To look into the list of a row, write ARRAY_CONTAINS(list, value)",
@@ -152,6 +155,18 @@ def _refused_function(function: dict[str, object], *, in_list: bool) -> tuple[st
 def _format_of_dates(function: dict[str, object]) -> object:
     options = cast(dict[str, dict[str, list[dict[str, object]]]], function["function"])["StringExpr"]["Strptime"]
     return options[1].get("format")
+
+
+def compares_with_null(node: Tree) -> bool:
+    """Return whether an expression, or any part of it, compares a value with the word NULL, as in ``x = NULL``."""
+    if isinstance(node, list):
+        return any(map(compares_with_null, node))
+    if not isinstance(node, dict):
+        return False
+    binary = node.get("BinaryExpr")
+    if isinstance(binary, dict) and binary["op"] in ORDERED and NULL in (binary["left"], binary["right"]):
+        return True
+    return any(map(compares_with_null, node.values()))
 
 
 def has_subquery(node: Tree) -> bool:

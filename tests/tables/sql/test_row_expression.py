@@ -93,6 +93,9 @@ def test_a_struct_may_be_called_as_scores_begin():
         ("now()", "reads the clock"),
         ("a > localtimestamp", "reads the clock"),
         ("date(a)", "guesses the format of a date"),
+        ("a = NULL", "compares with NULL, which is true for no row. Write IS NULL or IS NOT NULL"),
+        ("a > 1 OR NULL <> b", "compares with NULL"),
+        ("a BETWEEN NULL AND 3", "compares with NULL"),
         ("a = any(b)", "compares with all values of a column"),
         ("columns('a')", "stands for several columns"),
         ("a b", "unexpected 'b'"),
@@ -116,6 +119,8 @@ def test_a_constant_may_be_refused():
 def test_an_unknown_column_is_an_error_with_the_nearest_name():
     with pytest.raises(SchemaError, match=r"here names 'mta.lang', which is no column; did you mean 'meta'\? There"):
         expression("mta.lang = 'en'").check_columns(["meta", "text"])
+    with pytest.raises(SchemaError, match=r"no column\. If it is a text, write it in single quotes: 'web'\. There"):
+        expression("a = web").check_columns(["a"])
 
 
 # Columns: a, b numbers; s, t texts; d dates; l, k lists of numbers; w lists of texts; m structs; p truth values.
@@ -128,7 +133,8 @@ ARRAY_LENGTH(l) | l[1] + l[-1] | ARRAY_CONTAINS(l, a) | ARRAY_MEAN(l) | ARRAY_RE
 d + INTERVAL '1 day' | ARRAY_TO_STRING(w, ',') | STRING_TO_ARRAY(s, ',') | SPLIT_PART(s, ',', 1)
 m.x | m['x'] > 1 | m -> 'x'
 ABS(a) + SIGN(b) | ROUND(a, 2) | FLOOR(a) | CEIL(a) | SQRT(a) | POW(a, 2) | LN(a) | LOG(a, 2) | EXP(a) | a % 2 | a // 2
-NULLIF(a, b) | GREATEST(a, b) | LEAST(a, b) | a IS DISTINCT FROM b | p AND NOT p OR p | p IS TRUE | a IS NOT NULL
+NULLIF(a, b) | GREATEST(a, b) | LEAST(a, b) | a IS DISTINCT FROM b | a IS DISTINCT FROM NULL | COALESCE(a, NULL) > 1
+p AND NOT p OR p | p IS TRUE | a IS NOT NULL
 CONCAT(s, t) | CONCAT_WS('-', s, t) | s || t | SUBSTRING(s, 1, 2) | LEFT(s, 2) | REPLACE(s, 'a', 'b') | UPPER(s)
 TRIM(s) | POSITION('a' IN s) | STARTS_WITH(s, 'a') | OCTET_LENGTH(s) | REVERSE(s) | LPAD(s, 5, ' ') | SIN(a) | -a
 """
