@@ -87,8 +87,8 @@ def check_scorers(others: Sequence[tuple[str, Mapping[str, object]]]) -> None:
 def learn(corpus: Corpus, *, threshold: float = 0.0) -> Agreement:
     """Count the sources of each group of duplicates. Ids, sources and links are read, and no texts.
 
-    A worker holds the ids, sources and links of one part, or those of about a million rows. A group of m rows takes
-    about 50 m bytes in one of them.
+    A worker holds the ids, sources and links of one part, or those of about half a million rows. A group of m rows
+    takes about 50 m bytes in one of them.
 
     Options:
         threshold: smallest similarity of links that connect rows, from the threshold of ``duplicates`` to 1; 0 takes

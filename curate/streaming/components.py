@@ -13,13 +13,13 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from curate.streaming import linkage
+from curate.streaming import equal_keys, linkage
 from curate.tables.corpus import Answers, Arrays, Corpus, PartRows
 
 # Returns the edges of a part: two columns of nodes, uint64.
 EdgesOfPart = Callable[[PartRows], tuple[np.ndarray, np.ndarray]]
 
-EDGES_IN_SPLIT = 1 << 20  # edges that are brought together at a time: about 100 MB of memory
+EDGES_IN_SPLIT = 1 << 19  # ends of edges that are brought together at a time: about 50 MB of memory
 # A row of the tables between steps: an edge from a node to a smaller one, in the part that keeps it. ``changed`` says
 # that the step changed the neighbourhood from which the edge comes.
 EDGE = {"part": pl.UInt32, "node": pl.UInt64, "root": pl.UInt64, "changed": pl.Boolean}
@@ -38,7 +38,7 @@ def components(corpus: Corpus, edges: EdgesOfPart, *, count: int, name: str) -> 
         count: the number of edges, at least roughly.
         name: the first part of the names of the exchanges.
     """
-    parts, splits = len(corpus.parts), 1 + count // EDGES_IN_SPLIT
+    parts, splits = len(corpus.parts), 1 + 2 * count // EDGES_IN_SPLIT
     stars: Callable[[PartRows], pl.DataFrame] = partial(_stars, edges)
     number = 0
     while True:
@@ -85,24 +85,47 @@ def _upper_ends(stars: Answers, rows: PartRows) -> pl.DataFrame:
 
 def _large_star(parts: int, frame: pl.DataFrame) -> pl.DataFrame:
     """Point the larger neighbours of each node at the smallest node of its neighbourhood."""
-    smallest = pl.min_horizontal("node", pl.col("other").min().over("node"))
-    stars = frame.unique().with_columns(smallest.alias("root")).filter(pl.col("other") > pl.col("node"))
-    changed = (pl.col("root") != pl.col("node")).alias("changed")
-    return _kept(parts, stars.select(pl.col("other").alias("node"), "root", changed))
+    node, other = _distinct(frame["node"].to_numpy(), frame["other"].to_numpy())
+    starts = equal_keys.group_starts(node)
+    smallest = _to_groups(np.minimum(node[starts], other[starts]), starts, len(node))
+    larger = other > node
+    return _kept(parts, other[larger], smallest[larger], (smallest != node)[larger])
 
 
 def _small_star(parts: int, frame: pl.DataFrame) -> pl.DataFrame:
     """Point each node and its neighbours, which are all smaller, at the smallest neighbour."""
-    smallest = pl.col("other").min().over("node").alias("root")
-    edges = frame.unique().with_columns(smallest, (pl.len().over("node") > 1).alias("changed"))
-    others = edges.filter(pl.col("other") != pl.col("root")).select(pl.col("other").alias("node"), "root", "changed")
-    return _kept(parts, pl.concat([edges.select("node", "root", "changed"), others]).unique())
+    node, other = _distinct(frame["node"].to_numpy(), frame["other"].to_numpy())
+    starts = equal_keys.group_starts(node)
+    several = np.diff(np.append(starts, len(node))) > 1
+    further = np.ones(len(node), bool)
+    further[starts] = False
+    roots = _to_groups(other[starts], starts, len(node))[further]
+    nodes = np.concatenate([node[starts], other[further]])
+    changed = np.append(several, np.ones(len(roots), bool))
+    return _kept(parts, nodes, np.concatenate([other[starts], roots]), changed)
 
 
-def _kept(parts: int, edges: pl.DataFrame) -> pl.DataFrame:
-    """Return edges with the part that keeps each. Nodes are hashes, so all parts get about as many."""
-    part = (pl.col("node") % parts).cast(pl.UInt32).alias("part")
-    return edges.with_columns(part).select(list(EDGE)).sort("node", "root")
+def _distinct(node: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct pairs of two columns, in the order of ``node`` and ``other``."""
+    order = np.lexsort((other, node))
+    node, other = node[order], other[order]
+    first = equal_keys.group_starts(node, other)
+    return node[first], other[first]
+
+
+def _to_groups(values: np.ndarray, starts: np.ndarray, rows: int) -> np.ndarray:
+    """Return a value (rows,) for each row of the groups that begin at ``starts`` (g,), from ``values`` (g,)."""
+    return np.repeat(values, np.diff(np.append(starts, rows)))
+
+
+def _kept(parts: int, node: np.ndarray, root: np.ndarray, changed: np.ndarray) -> pl.DataFrame:
+    """Return distinct edges with the part that keeps each. Nodes are hashes, so all parts get about as many."""
+    # In a group of equal edges, one that changed comes first.
+    order = np.lexsort((~changed, root, node))
+    node, root, changed = node[order], root[order], changed[order]
+    first = equal_keys.group_starts(node, root)
+    node, root, changed = node[first], root[first], changed[first]
+    return pl.DataFrame([(node % np.uint64(parts)).astype(np.uint32), node, root, changed], schema=EDGE)
 
 
 def _changes(steps: tuple[Answers, ...], rows: PartRows) -> Arrays:

@@ -16,7 +16,7 @@ from curate.words.ngrams import BASE, Grams, mix
 EXACT_BITS = 52
 MOST_ROWS = 64  # rows of a band
 POWERS = np.cumprod(np.full(MOST_ROWS, BASE))  # row i of a band counts times BASE^(i + 1) modulo 2^64 in its key
-BLOCK = 1 << 21  # members of sets compared at a time: 16 MB
+BLOCK = 1 << 20  # members of sets compared at a time: 8 MB, and several copies of them
 MEMBER = np.uint64((1 << EXACT_BITS) - 1)  # mask of the bits that are compared
 
 

@@ -203,9 +203,12 @@ def test_any_number_of_splits_gives_the_same_bytes(tmp_path, monkeypatch):
     whole = learned_bytes(texts, cuts, tmp_path / "whole")
     monkeypatch.setattr(copies, "ROWS_IN_SPLIT", 50)
     monkeypatch.setattr(candidates, "KEYS_IN_SPLIT", 500)
-    monkeypatch.setattr(candidates, "KEYS_IN_PART", 1000)
+    monkeypatch.setattr(candidates, "KEYS_AT_ONCE", 1000)
+    monkeypatch.setattr(candidates, "KEYS_IN_SECTION", 0)
     monkeypatch.setattr(candidates, "TOGETHER", 3)
     monkeypatch.setattr(links, "GRAMS_IN_SPLIT", 1000)
+    monkeypatch.setattr(links, "GRAMS_AT_ONCE", 500)
+    monkeypatch.setattr(links, "GRAMS_IN_SECTION", 0)
     monkeypatch.setattr(minhash, "BLOCK", 50)
     spread = learned_bytes(texts, cuts, tmp_path / "spread")
     assert spread[0] == whole[0]

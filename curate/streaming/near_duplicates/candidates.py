@@ -16,7 +16,11 @@ from curate.tables.corpus import Answers, Corpus, PartRows
 from curate.words.ngrams import BASE, mix
 
 KEYS_IN_SPLIT = 1 << 20  # keys of bands sorted at a time: about 60 MB of memory
-KEYS_IN_PART = 1 << 23  # keys of bands that a part sends at a time: 180 MB
+KEYS_AT_ONCE = 1 << 19  # keys of bands that a part holds as a table before it writes them: 12 MB, and copies of them
+# Each table is written with a section for each split. With fewer keys in a section, what describes it takes more space
+# than they do.
+KEYS_IN_SECTION = 1 << 7
+MOST_KEYS_AT_ONCE = 1 << 23  # 180 MB, if there are so many splits
 # A large group of rows is compared in several places, with so many rows in each. With fewer rows, a text is sent to
 # more places. With more, a place needs more memory: 1,024 texts of 10,000 words are 80 MB.
 TOGETHER = 1 << 10
@@ -38,44 +42,34 @@ class Wanted:
     threshold: float
 
 
-def candidates(
-    corpus: Corpus, copies: Answers, wanted: Wanted, texts: Sequence[int], keys: int, name: str
-) -> list[Answers]:
-    """Return tables with the columns ``PAIRS`` for each part, one for each round of bands.
+def candidates(corpus: Corpus, copies: Answers, wanted: Wanted, texts: Sequence[int], keys: int, name: str) -> Answers:
+    """Return tables with the columns ``PAIRS`` for each part.
 
     ``texts`` (p,) is how many texts of each part have words, ``keys`` is the number of keys of a text, and ``name`` is
-    the first part of the names of the exchanges.
+    the name of the exchange.
     """
-    # A part with many rows sends its bands in several rounds, to bound memory.
-    bands = max(1, min(keys, KEYS_IN_PART // max(1, *texts)))
-    rounds = [(low, min(keys, low + bands)) for low in range(0, keys, bands)]
-    pairs = partial(_pairs, wanted)
-    return [
-        corpus.answer(
-            partial(_band_rows, copies, low, high),
-            "key",
-            pairs,
-            name=f"{name}-{low}-{high}",
-            splits=1 + sum(texts) * (high - low) // KEYS_IN_SPLIT,
-        )
-        for low, high in rounds
-    ]
+    splits = 1 + sum(texts) * keys // KEYS_IN_SPLIT
+    return corpus.answer(partial(_band_rows, copies, splits), "key", partial(_pairs, wanted), name=name, splits=splits)
 
 
-def _band_rows(copies: Answers, low: int, high: int, rows: PartRows) -> pl.DataFrame:
-    """Return a row for each band and each text that is no copy."""
+def _band_rows(copies: Answers, splits: int, rows: PartRows) -> Iterator[pl.DataFrame]:
+    """Yield a row for each band and each text that is no copy, some bands at a time."""
     signatures = rows.kept(SIGNATURES)
     ids = signatures["ids"][signatures["texts"]]
-    distinct = ~np.isin(ids, copies.of(rows)["id"].to_numpy())
-    keys = signatures["bands"][distinct, low:high]
-    count = len(keys)
-    columns = [
-        keys.T.ravel(),
-        np.tile(ids[distinct], high - low),
-        np.full(keys.size, rows.number, np.uint32),
-        np.repeat(np.arange(low, high, dtype=np.uint16), count),
-    ]
-    return pl.DataFrame(columns, schema=BAND_ROWS)
+    distinct = np.flatnonzero(~np.isin(ids, copies.of(rows)["id"].to_numpy()))
+    ids, bands = ids[distinct], signatures["bands"]
+    keys = min(MOST_KEYS_AT_ONCE, max(KEYS_AT_ONCE, splits * KEYS_IN_SECTION))
+    count, at_once = bands.shape[1], max(1, keys // max(1, len(ids)))
+    # Without bands there is one empty table.
+    for low in range(0, max(1, count), at_once):
+        high = min(count, low + at_once)
+        columns = [
+            bands[distinct, low:high].T.ravel(),
+            np.tile(ids, high - low),
+            np.full(len(ids) * (high - low), rows.number, np.uint32),
+            np.repeat(np.arange(low, high, dtype=np.uint16), len(ids)),
+        ]
+        yield pl.DataFrame(columns, schema=BAND_ROWS)
 
 
 def _pairs(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:

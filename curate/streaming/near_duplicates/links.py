@@ -3,7 +3,7 @@
 In: candidates of parts. Out: for each part, the links of its rows, each with its exact Jaccard similarity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -11,13 +11,16 @@ import polars as pl
 import pyarrow as pa
 
 from curate.streaming import linkage, minhash
-from curate.streaming.near_duplicates.candidates import PAIRS, Wanted
+from curate.streaming.near_duplicates.candidates import Wanted
 from curate.streaming.near_duplicates.signatures import Bands, ngrams_of
 from curate.tables.batches import keys
 from curate.tables.corpus import Answers, Corpus, PartRows
 from curate.words.ngrams import Grams, mix
 
 GRAMS_IN_SPLIT = 1 << 22  # n-grams in one place, if every text is a candidate and goes to one place: 32 MB
+GRAMS_AT_ONCE = 1 << 19  # n-grams that a part holds before it writes them: 4 MB, and copies of them
+# They are written with a section for each split. With fewer n-grams, what describes a section takes as much space.
+GRAMS_IN_SECTION = 1 << 9
 # A row of the table that parts send: a text, and the earlier rows with which it is compared in this place. ``whole``
 # says that all pairs of the text are compared there.
 SETS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -43,7 +46,7 @@ OPEN = 2  # a link between rows that also have links in other places, so that th
 
 
 def verified_links(
-    corpus: Corpus, pairs: Sequence[Answers], settings: Bands, wanted: Wanted, all_ngrams: int, name: str
+    corpus: Corpus, pairs: Answers, settings: Bands, wanted: Wanted, all_ngrams: int, name: str
 ) -> Answers:
     """Return a table with the columns ``LINKS`` for each part: pairs that reach the threshold, and merges.
 
@@ -51,16 +54,17 @@ def verified_links(
     are read.
     """
     splits = 1 + all_ngrams // GRAMS_IN_SPLIT
-    sets = partial(_sets, tuple(pairs), settings, splits)
+    sets = partial(_sets, pairs, settings, splits)
     links = partial(_links, wanted)
     return corpus.answer(sets, "place", links, name=name, splits=splits, needs=("text",))
 
 
-def _sets(answers: Sequence[Answers], settings: Bands, splits: int, rows: PartRows) -> pl.DataFrame:
-    """Return the n-grams of every candidate for every place where it is compared."""
-    pairs = pl.concat([pl.DataFrame(schema=PAIRS), *(answer.of(rows) for answer in answers)])
+def _sets(candidates: Answers, settings: Bands, splits: int, rows: PartRows) -> Iterator[pl.DataFrame]:
+    """Yield the n-grams of every candidate for every place where it is compared, some texts at a time."""
+    pairs = candidates.of(rows)
     if pairs.is_empty():
-        return pl.DataFrame(schema=SETS)
+        yield pl.DataFrame(schema=SETS)
+        return
     # A pair that shares several bands is compared once. Both parts of a pair choose the same place.
     pairs = pairs.group_by("id", "other", "later").agg(pl.col("place").min())
     place = mix(pairs["place"].to_numpy()) % np.uint64(splits)
@@ -68,32 +72,46 @@ def _sets(answers: Sequence[Answers], settings: Bands, splits: int, rows: PartRo
     earlier = pl.col("other").filter(pl.col("later")).alias("earlier")
     tasks = pairs.group_by("id", "place", maintain_order=True).agg(earlier)
     tasks = tasks.with_columns((pl.len().over("id") == 1).alias("whole"), pl.lit(rows.number, pl.UInt32).alias("part"))
-    return tasks.join(_candidate_sets(tasks["id"], settings, rows), on="id").select(list(SETS))
+    at_once = max(GRAMS_AT_ONCE, splits * GRAMS_IN_SECTION)
+    for sets in _candidate_sets(tasks["id"], settings, at_once, rows):
+        yield tasks.join(sets, on="id").select(list(SETS))
 
 
-def _candidate_sets(candidates: pl.Series, settings: Bands, rows: PartRows) -> pl.DataFrame:
-    """Return the distinct n-grams of the texts whose hash(id, seed) is among ``candidates``."""
+def _candidate_sets(candidates: pl.Series, settings: Bands, at_once: int, rows: PartRows) -> Iterator[pl.DataFrame]:
+    """Yield the distinct n-grams of the texts whose hash(id, seed) is among ``candidates``.
+
+    A table has ``at_once`` n-grams, or those of one batch more.
+    """
     wanted = np.unique(candidates.to_numpy())
-    tables = []
+    tables: list[pl.DataFrame] = []
+    grams = 0
     for batch in rows.batches():
         ids = keys(batch["id"], settings.seed)
         chosen = np.isin(ids, wanted)
         texts = batch["text"].filter(pl.Series(chosen))
-        lists = [_as_lists(minhash.distinct_members(grams)) for grams in ngrams_of(texts, settings.ngram)]
+        lists = [_as_lists(minhash.distinct_members(sets)) for sets in ngrams_of(texts, settings.ngram)]
         if lists:
             tables.append(pl.DataFrame([pl.Series("id", ids[chosen]), pl.concat(lists).rename("members")]))
-    return pl.concat(tables)
+            grams += int(tables[-1]["members"].list.len().sum())
+        if grams >= at_once:
+            yield pl.concat(tables)
+            tables, grams = [], 0
+    if tables:
+        yield pl.concat(tables)
 
 
 def _links(wanted: Wanted, frame: pl.DataFrame) -> pl.DataFrame:
     """Compare the pairs of one place."""
     part = frame["part"].to_numpy()
     order = np.lexsort((frame["id"].to_numpy(), wanted.of_part[part]))
+    # The sets stay where they are, as a copy of them in another order would take as much memory again.
+    members = _as_grams(frame["members"])
     # Row numbers follow the order of rows: a smaller number represents a larger one.
-    frame = frame[order]
+    frame = frame.drop("members")[order]
     part, ids, whole = frame["part"].to_numpy(), frame["id"].to_numpy(), frame["whole"].to_numpy()
     edges = _pairs(ids, frame["earlier"])
-    similarity = minhash.jaccard(_as_grams(frame["members"]), edges)
+    similarity = minhash.jaccard(members, order[edges])
+    del members
     linked = similarity >= wanted.threshold
     edges, similarity = edges[linked], similarity[linked]
     tables = [_table(LINK, part, ids, edges, similarity)]

@@ -21,7 +21,7 @@ from curate.tables.batches import keys
 from curate.tables.corpus import Answers, Arrays, Corpus, PartRows
 
 ROWS_OF_PART, SOURCES_OF_PART = "rows", "sources"  # names under which the results of parts are kept
-ROWS_IN_SPLIT = 1 << 20  # rows that are brought together at a time: about 100 MB of memory
+ROWS_IN_SPLIT = 1 << 19  # rows, and nodes of groups, that are brought together at a time: about 50 MB of memory
 # A row of the data, or a row of the table of groups: ``root`` names the group, and is null for a row of the data.
 MEMBER = {"node": pl.UInt64, "root": pl.UInt64, "source": pl.UInt64, "part": pl.UInt32}
 SOURCE = {"root": pl.UInt64, "source": pl.UInt64, "part": pl.UInt32}
@@ -59,7 +59,8 @@ def _find_new(corpus: Corpus, similarity: float, seed: int, first: int) -> None:
     next(corpus.map(partial(_rows, seed), ("source",), keep=ROWS_OF_PART), None)
     sizes = list(corpus.map(partial(_sizes, corpus.out, similarity)))
     rows, links = (sum(int(size[name]) for size in sizes) for name in ("rows", "links"))
-    splits = 1 + rows // ROWS_IN_SPLIT
+    # Each link adds one node to the tables of groups at most.
+    splits = 1 + (rows + links) // ROWS_IN_SPLIT
     # The exchanges of a killed job can be used only if the generations are the same.
     key = files.text_hash(repr(generations))[:16]
     members, counts = dict[int, Answers](), dict[int, Answers]()

@@ -1,12 +1,13 @@
 """Write and read files of named arrays and of tables. A file appears when it is whole.
 
-In: arrays, or a table that is cut into sections. Out: files that other workers read.
+In: arrays, or tables that are cut into sections. Out: files that other workers read.
 """
 
 import io
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
@@ -80,29 +81,42 @@ def _array(archive: ZipFile, member: ZipInfo) -> np.ndarray:
     return array
 
 
-def write_splits(path: Path, frame: pl.DataFrame, split: np.ndarray, splits: int) -> None:
-    """Write the rows of a table as one file with a section for each of ``splits``.
+def write_splits(path: Path, tables: Iterable[tuple[pl.DataFrame, np.ndarray]], splits: int) -> None:
+    """Write the rows of some tables as one file with a section for each of ``splits``.
 
-    ``split`` (n,) is the section of each row. Rows of a section keep their order.
+    Each table (n rows) comes with ``split`` (n,), the section of each row. Rows of a section keep their order. One
+    table is held at a time. There must be one at least, and all have the same columns.
     """
+    with ExitStack() as stack:
+        sink: pa.ipc.RecordBatchFileWriter | None = None
+        temporary = stack.enter_context(replacing(path))
+        for frame, split in tables:
+            table = frame.rechunk().to_arrow()
+            sink = sink or stack.enter_context(pa.ipc.new_file(temporary, table.schema))
+            for section in _sections(table, split, splits):
+                sink.write_batch(section)
+
+
+def _sections(table: pa.Table, split: np.ndarray, splits: int) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of each section."""
     # Numbers of 16 bits are sorted by radix, several times as fast.
     short = split.astype(np.uint16) if splits <= 1 << 16 else split
     order = np.argsort(short, kind="stable")
     edges = np.searchsorted(split[order], np.arange(splits + 1))
-    table = frame.rechunk().to_arrow()
-    with replacing(path) as temporary, pa.ipc.new_file(temporary, table.schema) as sink:
-        for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-            # Sections are ordered one by one: an ordered copy of a table with lists may take as much memory as a part.
-            # Arrow takes the rows. If polars takes them (2.1), the values of empty lists may begin after the first
-            # value of the column, and Arrow 26 then writes a damaged file.
-            section = table.take(pa.array(order[low:high])).combine_chunks()
-            # Arrow writes no batch for an empty table, and sections are read by their number.
-            batches = section.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
-            sink.write_batch(batches[0])
+    for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        # Sections are ordered one by one: an ordered copy of a table with lists may take as much memory as the table.
+        # Arrow takes the rows. If polars takes them (2.1), the values of empty lists may begin after the first value of
+        # the column, and Arrow 26 then writes a damaged file.
+        section = table.take(pa.array(order[low:high])).combine_chunks()
+        # Arrow writes no batch for an empty table, and sections are read by their number.
+        batches = section.to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+        yield batches[0]
 
 
-def read_split(path: Path, split: int) -> pl.DataFrame:
-    """Return the rows of one section of a file of `write_splits`."""
+def read_split(path: Path, split: int, splits: int) -> pl.DataFrame:
+    """Return the rows of one section of a file of `write_splits` with so many ``splits``."""
     with files.mapped(path) as source, pa.ipc.open_file(source) as reader:
+        # Sections of the first table come first, then those of the next one.
+        batches = [reader.get_batch(number) for number in range(split, reader.num_record_batches, splits)]
         # The section is copied, since the file is closed before the rows are used.
-        return pl.DataFrame(pl.from_arrow(pa.Table.from_batches([reader.get_batch(split)]))).clone()
+        return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(batches))).clone()

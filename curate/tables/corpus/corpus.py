@@ -73,7 +73,8 @@ class PartRows:
 
 
 MapFunction = Callable[[PartRows], Arrays]
-SplitFunction = Callable[[PartRows], pl.DataFrame]
+# A table that would take much memory comes piece by piece, in one piece at least.
+SplitFunction = Callable[[PartRows], pl.DataFrame | Iterator[pl.DataFrame]]
 ReduceFunction = Callable[[pl.DataFrame], Arrays]
 AnswerFunction = Callable[[pl.DataFrame], pl.DataFrame]
 
@@ -92,9 +93,10 @@ class PartTask:
 
 @dataclass(frozen=True)
 class SplitTask:
-    """A split of an exchange whose result a worker writes to the file ``path``."""
+    """One of the ``splits`` of an exchange, whose result a worker writes to the file ``path``."""
 
     split: int
+    splits: int
     path: Path
 
     def __str__(self) -> str:
@@ -104,13 +106,14 @@ class SplitTask:
 
 @dataclass(frozen=True)
 class Answers:
-    """Tables that `Corpus.answer` sends back to parts. It is small and can be pickled."""
+    """Tables that `Corpus.answer` sends back to ``parts`` parts. It is small and can be pickled."""
 
     paths: tuple[Path, ...]
+    parts: int
 
     def of(self, rows: PartRows) -> pl.DataFrame:
         """Return the rows that were sent to a part, in the order of splits."""
-        return pl.concat([array_files.read_split(path, rows.number) for path in self.paths])
+        return pl.concat([array_files.read_split(path, rows.number, self.parts) for path in self.paths])
 
 
 @dataclass(frozen=True)
@@ -202,8 +205,9 @@ class Corpus:
     ) -> Iterator[dict[str, np.ndarray]]:
         """Bring rows with equal keys together, reduce them, and yield what ``reduce`` returns, split by split.
 
-        ``function`` returns a table for each part. Its rows go to split number ``key % splits``. ``reduce`` is given
-        all rows of a split, in the order of parts, and returns arrays. A worker holds one part or one split in memory.
+        ``function`` returns a table for each part, or yields it piece by piece. Its rows go to split number
+        ``key % splits``. ``reduce`` is given all rows of a split, in the order of parts, and returns arrays. A worker
+        holds the table of one part, a piece of it, or one split in memory.
 
         Args:
             function: a pure function at the top level of a module, or a partial of one.
@@ -239,7 +243,7 @@ class Corpus:
         gather = partial(_gather_answers, reduce, len(self.parts))
         tasks = self._rows(needs, inputs)
         send = partial(_send, function, key, splits)
-        return Answers(tuple(self._reduce(tasks, send, gather, name, splits, "arrow")))
+        return Answers(tuple(self._reduce(tasks, send, gather, name, splits, "arrow")), len(self.parts))
 
     def _reduce(
         self,
@@ -261,7 +265,7 @@ class Corpus:
             todo = [PartTask(task, path) for task, path in zip(tasks, paths, strict=True) if not files.exists(path)]
             for _ in counted(self.engine.run(send, todo), f"parts read to learn {self.scorer}", len(todo)):
                 pass
-            splits_to_reduce = [SplitTask(split, reduced[split]) for split in missing]
+            splits_to_reduce = [SplitTask(split, splits, reduced[split]) for split in missing]
             words = f"groups of rows compared to learn {self.scorer}"
             for _ in counted(self.engine.run(partial(gather, tuple(paths)), splits_to_reduce), words, len(missing)):
                 pass
@@ -315,19 +319,20 @@ def _keep(function: MapFunction, task: PartTask) -> None:
 
 
 def _send(function: SplitFunction, key: str, splits: int, task: PartTask) -> None:
-    frame = function(task.rows)
-    split = (frame[key].to_numpy() % np.uint64(splits)).astype(np.int64)
-    array_files.write_splits(task.path, frame, split, splits)
+    table = function(task.rows)
+    pieces = iter([table]) if isinstance(table, pl.DataFrame) else table
+    sent = ((piece, (piece[key].to_numpy() % np.uint64(splits)).astype(np.int64)) for piece in pieces)
+    array_files.write_splits(task.path, sent, splits)
 
 
 def _gather(reduce: ReduceFunction, paths: Sequence[Path], task: SplitTask) -> None:
-    array_files.write_arrays(task.path, reduce(_of_split(paths, task.split)))
+    array_files.write_arrays(task.path, reduce(_of_split(paths, task)))
 
 
 def _gather_answers(reduce: AnswerFunction, parts: int, paths: Sequence[Path], task: SplitTask) -> None:
-    frame = reduce(_of_split(paths, task.split))
-    array_files.write_splits(task.path, frame, frame["part"].to_numpy().astype(np.int64), parts)
+    frame = reduce(_of_split(paths, task))
+    array_files.write_splits(task.path, [(frame, frame["part"].to_numpy().astype(np.int64))], parts)
 
 
-def _of_split(paths: Sequence[Path], split: int) -> pl.DataFrame:
-    return pl.concat([array_files.read_split(path, split) for path in paths])
+def _of_split(paths: Sequence[Path], task: SplitTask) -> pl.DataFrame:
+    return pl.concat([array_files.read_split(path, task.split, task.splits) for path in paths])

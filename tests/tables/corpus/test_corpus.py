@@ -100,6 +100,27 @@ def test_what_an_exchange_gathers_does_not_depend_on_the_cut(tmp_path_factory, c
     assert counts == {x: sum(i % 7 == x for i in range(40)) for x in range(7)}
 
 
+def rows_of_split(frame):
+    return {"row": frame["id"].str.slice(1).cast(pl.Int64).to_numpy()}
+
+
+def by_value_in_pieces(rows):
+    """Yield the table of `by_value` in pieces of three rows, and an empty one at the end."""
+    yield from by_value(rows).iter_slices(3)
+    yield by_value(rows).clear()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_table_may_be_sent_piece_by_piece(tmp_path, engine):
+    data = corpus(example(), [7, 21], tmp_path, engine)
+    whole, pieces = (
+        [rows["row"].tolist() for rows in data.exchange(send, "key", rows_of_split, name=name, splits=5, needs=("x",))]
+        for name, send in (("whole", by_value), ("pieces", by_value_in_pieces))
+    )
+    assert pieces == whole
+    assert sorted(sum(whole, [])) == list(range(40))
+
+
 def test_called_it_yields_all_rows_in_this_process(tmp_path):
     rows = example()
     assert pl.concat(list(corpus(rows, [9], tmp_path)(("x",)))).equals(rows)
