@@ -97,8 +97,10 @@ def expected(frame, edges, conditions, options, rule):
         tuple(names),
         values=tuple(part[cap.column].cast(pl.String).str.strip_suffix(".0").to_list() for cap in options.caps),
     )
-    # What caps leave does not depend on the balance.
-    plain = prune_in_memory.decide(whole, replace(rule, balance=Balance()), options.caps, value_hash)
+    # What caps leave does not depend on the balance. An even cap comes last, and only shares out the budget.
+    limits = tuple(cap for cap in options.caps if cap.how != "even")
+    limited = replace(whole, values=whole.values[: len(limits)])
+    plain = prune_in_memory.decide(limited, replace(rule, balance=Balance()), limits, value_hash)
     if rule.budget is not None:
         weight = rule.budget.weights(whole.tokens)
         if rule.budget.target(part.height) > weight[(plain.capped < 0) & ~plain.removed_first].sum():
