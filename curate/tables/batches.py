@@ -95,6 +95,8 @@ def require(shard: Shard, needs: Sequence[str], shard_head: Head | None = None, 
 
 def _remedy(name: str, present: Mapping[str, pa.DataType]) -> str:
     """Return what to do about a column that is missing."""
+    if outer := next((column for column, kind in present.items() if name in inner_names(kind)), None):
+        return f"{outer} has a field {name}: write that as a column of its own"
     if name == "text":
         return "Rename the column, or name yours with --text-column"
     if name.startswith(MODEL_PREFIXES):
@@ -112,8 +114,6 @@ def _remedy(name: str, present: Mapping[str, pa.DataType]) -> str:
         return "Name one of these"
     if close := get_close_matches(name, list(present), n=1):
         return f"Did you mean {close[0]}?"
-    if outer := next((column for column, kind in present.items() if name in inner_names(kind)), None):
-        return f"{outer} has a field {name}: write that as a column of its own"
     return "Name one of these"
 
 
