@@ -29,6 +29,9 @@ NOT_IN_ARROW: Mapping[pl.DataType | type[pl.DataType], str] = {
     pl.Object: "Make it a column of strings or numbers, or leave it out",
 }
 
+DETAIL = 300  # characters of another program's error that are shown
+NUMBERS_OF_PANDAS = ": pandas.to_numeric(column, errors='coerce') leaves what is not a number empty"
+
 Table: TypeAlias = str | Path | pl.DataFrame | pl.LazyFrame | ArrowExportable
 
 
@@ -57,11 +60,21 @@ def _converted(table: ArrowExportable) -> pl.DataFrame:
         return pl.DataFrame(table)
     # A column of Python objects fails in other ways in pandas, pyarrow and polars.
     except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
-        why = (str(error).strip().splitlines() or [""])[0]
+        detail = " ".join(_problem(table, error).split())[:DETAIL]
+        package = type(table).__module__.partition(".")[0]
         raise SchemaError(
-            f"the table of {type(table).__module__.partition('.')[0]} cannot be read ({why}). Give each column a name "
-            "of its own, and values of one type"
-        ) from error
+            f"the table of {package} cannot be read ({detail}). Give each column a name of its own, and values of one "
+            f"type{NUMBERS_OF_PANDAS if package == 'pandas' else ''}"
+        ) from None
+
+
+def _problem(table: ArrowExportable, error: Exception) -> str:
+    """Return why polars cannot read a table, in the words of pyarrow, which also name the column."""
+    try:
+        pa.table(table)
+    except (pa.ArrowException, TypeError, ValueError) as of_pyarrow:
+        return ": ".join(map(str, of_pyarrow.args))
+    return str(error)
 
 
 @contextmanager

@@ -185,7 +185,7 @@ def test_columns_of_other_types_are_refused(value, shown):
 def test_pandas_columns_of_mixed_types_are_one_line():
     pandas = pytest.importorskip("pandas")
     mixed = pandas.DataFrame({"run": ["a", "b"], "params": [1e6, 1e6], "tokens": [1e8, 2e8], "loss.web": [2.0, "x"]})
-    with pytest.raises(SchemaError, match=r"the run table cannot be read \(.*loss\.web.*pandas.to_numeric"):
+    with pytest.raises(SchemaError, match=r"the table of pandas cannot be read \(.*loss\.web.*pandas.to_numeric"):
         run_table.read(mixed)
 
 

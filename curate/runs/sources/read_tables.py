@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
 
-import polars as pl
-
 from curate.errors import SchemaError
 from curate.open_sets import nearest
 from curate.runs import number_columns, table_file
@@ -110,20 +108,8 @@ def _loaded(tables: Sequence[Table]) -> list[NamedTable]:
         raise SchemaError("no run table is named. Give one or more")
     alone = len(tables) == 1
     return [
-        NamedTable(_in_memory(table), MEMORY if alone else f"{MEMORY} {place}")
+        NamedTable(frames.frame(table), MEMORY if alone else f"{MEMORY} {place}")
         if frames.in_memory(table)
         else NamedTable(table_file.read(Path(str(table))), str(table), own=file_format.is_own(Path(str(table))))
         for place, table in enumerate(tables, start=1)
     ]
-
-
-def _in_memory(table: Table) -> pl.DataFrame:
-    try:
-        return frames.frame(table)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        # A pandas column can have mixed types, which Arrow refuses. Arrow's error names the column.
-        detail = " ".join(str(error).split())[: table_file.DETAIL]
-        raise SchemaError(
-            f"{MEMORY} cannot be read ({detail}). Give each column one type: in pandas, pandas.to_numeric(column, "
-            "errors='coerce') leaves what is not a number empty"
-        ) from None
