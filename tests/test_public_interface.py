@@ -8,11 +8,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import get_overloads
 
 import pytest
 
 import curate
+from curate.scoring.score_options import FolderOptions, FrameOptions
 from pipelines.shared.cli import jobs
 
 ROOT = Path(curate.__file__).parent
@@ -81,12 +81,9 @@ def test_a_job_takes_options_by_name_and_has_types(name):
     assert signature.return_annotation is not inspect.Signature.empty
 
 
-def test_the_two_forms_of_score_take_the_options_of_the_function():
-    with_folder, in_memory = (inspect.signature(form).parameters for form in get_overloads(curate.score))
-    parameters = inspect.signature(curate.score).parameters
-    assert list(with_folder) == list(parameters)
-    # These concern the files of an output folder.
-    assert set(parameters) - set(in_memory) == {"on_error", "restart", "relearn", "cache", "take_over"}
+def test_a_score_without_a_folder_takes_all_options_but_those_of_files():
+    of_files = FolderOptions.__optional_keys__ - FrameOptions.__optional_keys__
+    assert of_files == {"on_error", "restart", "relearn", "cache", "take_over"}
 
 
 def test_score_and_prune_need_no_output_folder():
