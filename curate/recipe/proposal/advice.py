@@ -187,19 +187,17 @@ def spec(advice: ScorerAdvice) -> str:
 class Suggestion:
     """Lines of a recipe that need a file or a choice of the user, and are written as comments.
 
-    ``why`` says what they are for. ``scorers`` go below ``[[score]]``, ``requirements`` are conditions of ``require``,
-    and ``prune`` are further lines of ``[prune]``.
+    ``why`` says what they are for. ``scorer`` has ``options``, as lines of its table ``[[score]]``. ``before`` are the
+    tables of scorers whose columns it reads, a tuple of lines each. ``requirements`` are conditions of ``require``, and
+    ``prune`` are further lines of ``[prune]``.
     """
 
+    scorer: str
     why: str
-    scorers: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    before: tuple[tuple[str, ...], ...] = ()
     requirements: tuple[str, ...] = ()
     prune: tuple[str, ...] = ()
-
-    @property
-    def scorer(self) -> str:
-        """The scorer that the lines are for: the last one, since it may read the columns of the others."""
-        return [line for line in self.scorers if line.startswith("scorer")][-1].split('"')[1]
 
 
 def suggest(facts: TextFacts | None, rows: int | None, labels: Sequence[str]) -> list[Suggestion]:
@@ -208,16 +206,18 @@ def suggest(facts: TextFacts | None, rows: int | None, labels: Sequence[str]) ->
     if facts is not None:
         suggestions += [
             Suggestion(
+                "contamination",
                 "benchmark texts in the data make a benchmark useless. Name the files of the benchmarks that you "
                 "measure on. GPT-3 searched for 13 words in a row (Brown et al. 2020, arXiv 2005.14165, appendix C)",
-                ('scorer = "contamination"', 'against = ["benchmarks/*.jsonl"]'),
-                ("score.contamination >= 1",),
+                ('against = ["benchmarks/*.jsonl"]',),
+                requirements=("score.contamination >= 1",),
             ),
             Suggestion(
+                "classifier",
                 "a classifier learns what you want from examples. Name files of good texts, such as 1,000 that you "
                 "chose; the data themselves are the bad sample. DataComp-LM selected by such a classifier (Li et al. "
                 "2024, arXiv 2406.11794)",
-                ('scorer = "classifier"', 'good = ["good/*.jsonl"]'),
+                ('good = ["good/*.jsonl"]',),
                 prune=('by = "score.classifier"', "keep = 0.5"),
             ),
         ]
@@ -226,17 +226,11 @@ def suggest(facts: TextFacts | None, rows: int | None, labels: Sequence[str]) ->
         note = ". There are few rows, so look at those that it removes" if few else ""
         suggestions.append(
             Suggestion(
+                "label_quality",
                 f"the rows have {len(labels)} labels. To look for wrong ones, models are trained on parts of the data, "
                 f"and say how likely each label is (Northcutt et al. 2021, arXiv 1911.00068){note}",
-                (
-                    'scorer = "embedding"',
-                    "[[score]]",
-                    'scorer = "dynamics"',
-                    "folds = 5",
-                    "[[score]]",
-                    'scorer = "label_quality"',
-                ),
-                ("score.label_joint >= 1",),
+                before=(('scorer = "embedding"',), ('scorer = "dynamics"', "folds = 5")),
+                requirements=("score.label_joint >= 1",),
             )
         )
     return suggestions

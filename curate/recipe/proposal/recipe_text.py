@@ -94,7 +94,8 @@ def _scorers(scorers: Sequence[ScorerAdvice]) -> Iterator[str]:
 def _suggested(suggestions: Sequence[Suggestion]) -> Iterator[str]:
     for item in suggestions:
         yield from _comment(f"Not done, {item.scorer}: {item.why}. To do it, remove the marks # before these lines:")
-        yield from (f"# {line}" for line in ("[[score]]", *item.scorers))
+        for lines in (*item.before, (f'scorer = "{item.scorer}"', *item.options)):
+            yield from (f"# {line}" for line in ("[[score]]", *lines))
         yield ""
 
 
