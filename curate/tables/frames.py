@@ -11,6 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from curate.errors import CurateError, SchemaError
+from curate.shown import shortened
 
 
 @runtime_checkable
@@ -29,7 +30,7 @@ NOT_IN_ARROW: Mapping[pl.DataType | type[pl.DataType], str] = {
     pl.Object: "Make it a column of strings or numbers, or leave it out",
 }
 
-DETAIL = 300  # characters of another program's error that are shown
+DETAIL = 300  # characters of another library's error that are shown
 NUMBERS_OF_PANDAS = ": pandas.to_numeric(column, errors='coerce') leaves what is not a number empty"
 
 Table: TypeAlias = str | Path | pl.DataFrame | pl.LazyFrame | ArrowExportable
@@ -60,7 +61,7 @@ def _converted(table: ArrowExportable) -> pl.DataFrame:
         return pl.DataFrame(table)
     # A column of Python objects fails in other ways in pandas, pyarrow and polars.
     except (pl.exceptions.PolarsError, pa.ArrowException, TypeError, ValueError) as error:
-        detail = " ".join(_problem(table, error).split())[:DETAIL]
+        detail = shortened(_problem(table, error), DETAIL)
         package = type(table).__module__.partition(".")[0]
         raise SchemaError(
             f"the table of {package} cannot be read ({detail}). Give each column a name of its own, and values of one "
