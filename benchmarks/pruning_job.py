@@ -27,7 +27,7 @@ from pathlib import Path
 
 import polars as pl
 from engine_rows import corpus, jobs
-from engine_rows.jobs import ONE_THREAD, Cost, environment_of
+from engine_rows.jobs import ONE_THREAD, Cost, environment_of, required
 
 MB = 1_000_000
 FILE_ROWS = 2_000
@@ -226,13 +226,6 @@ def run(job: Job, data: Path, folder: Path) -> tuple[Cost, Cost]:
         cap = f"source={budget // 3}tokens"
         arguments += ["--by", "score.dsir", "--rule", "top", "--keep-tokens", str(budget), "--cap", cap]
     return score, required(jobs.command(arguments, folder / "kept"))
-
-
-def required(cost: Cost) -> Cost:
-    """Return a cost; stop where the command failed."""
-    if cost.error:
-        raise SystemExit(cost.error)
-    return cost
 
 
 def peer(python: str, job: Job, data: Path, out: Path) -> dict[str, float]:

@@ -112,6 +112,13 @@ def command(arguments: Sequence[str], out: Path, *, workers: int = 1, engine: st
     return Cost(record["driver"], workers_cpu, wall, max(record["peak"], others.peak), *exchanged)
 
 
+def required(cost: Cost) -> Cost:
+    """Return a cost; stop where the command failed."""
+    if cost.error:
+        raise SystemExit(cost.error)
+    return cost
+
+
 @dataclass(frozen=True)
 class Samples:
     """What the other processes of a job cost, by samples: CPU seconds of Ray workers, and the largest memory in MB."""

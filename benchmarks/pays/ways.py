@@ -118,7 +118,7 @@ class Ratio:
 
 
 def ranked(*options: str) -> tuple[str, ...]:
-    """Return the options of a ranking by likeness to the targets."""
+    """Return the options of a ranking by likeness to the examples."""
     return ("--by", "score.dsir", *options)
 
 

@@ -9,52 +9,25 @@ thread, beside the same command without links. `bytes a row` is the difference o
 """
 
 import argparse
-import os
-import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 
+from curate import pools
 from curate.streaming.near_duplicates.finished import LINKS_OF_PART
 from curate.tables import batches
 from curate.tables.corpus import array_files
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from engine_rows import jobs
+from engine_rows.jobs import Cost
+
 SOURCES = 5
 UNLINKED = 10  # rows: without any, --holdout refuses data that are one group
 SHAPES = ("pairs", "group", "chain")
-ROOT = Path(__file__).parents[2]
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
-ENVIRONMENT = {**os.environ, **THREADS, "PYTHONPATH": str(ROOT)}
-COMMAND = """
-import resource
-from pipelines.shared.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
-usage = resource.getrusage(resource.RUSAGE_SELF)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-"""
-
-
-@dataclass(frozen=True)
-class Usage:
-    """CPU seconds and peak MB of a command."""
-
-    seconds: float
-    peak: float
-
-
-def command(*words: str) -> Usage:
-    """Run a command of `curate`, and return what it used."""
-    done = subprocess.run([sys.executable, "-c", COMMAND, *words], env=ENVIRONMENT, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    return Usage(*map(float, done.stdout.split()[-2:]))
 
 
 def write_rows(rows: int, shape: str, data: Path) -> None:
@@ -80,27 +53,25 @@ def link_in_a_chain(scores: Path, rows: int) -> None:
         array_files.write_arrays(path, links)
 
 
-def usages(rows: int, shape: str, folder: Path) -> dict[str, tuple[Usage, Usage]]:
-    """Return for each job what it used without the links, and with them."""
-    data, one_worker = str(folder / "data"), ("--workers", "1", "--out")
-    write_rows(rows, shape, folder / "data")
-    scores, both = str(folder / "scores"), str(folder / "both")
+def costs(rows: int, shape: str, folder: Path) -> dict[str, tuple[Cost, Cost]]:
+    """Return for each job what it cost without the links, and with them."""
+    data, scores = folder / "data", folder / "scores"
+    write_rows(rows, shape, data)
     result = {}
-    duplicates = command("score", data, "--scorer", "duplicates", *one_worker, scores)
+    duplicates = jobs.required(jobs.score(data, ("duplicates",), scores))
     if shape == "chain":
-        link_in_a_chain(folder / "scores", rows)
+        link_in_a_chain(scores, rows)
     else:
-        names = ("--scorer", "duplicates", "--scorer", "agreement")
-        result["agreement"] = (duplicates, command("score", data, *names, *one_worker, both))
-    condition = ("--require", "tokens > 0")
-    plain = command("prune", scores, *condition, *one_worker, str(folder / "plain"))
+        both = jobs.required(jobs.score(data, ("duplicates", "agreement"), folder / "both"))
+        result["agreement"] = (duplicates, both)
+    prune = ("prune", str(scores), "--require", "tokens > 0")
     bound = ("--require", "score.duplicates >= 0.25")
-    result["regrouping"] = (plain, command("prune", scores, *condition, *bound, *one_worker, str(folder / "kept")))
-    pools = str(folder / "pools.json")
-    command("pools", scores, "--by", "source", "--out", pools)
-    drawn = command("materialize", pools, *one_worker, str(folder / "drawn"))
-    held = command("materialize", pools, "--holdout", "0.5", *one_worker, str(folder / "held"))
-    result["holdout"] = (drawn, held)
+    plain = jobs.required(jobs.command(prune, folder / "plain"))
+    result["regrouping"] = (plain, jobs.required(jobs.command((*prune, *bound), folder / "kept")))
+    pools(scores, by="source").save(folder / "pools.json")
+    draw = ("materialize", str(folder / "pools.json"))
+    drawn = jobs.required(jobs.command(draw, folder / "drawn"))
+    result["holdout"] = (drawn, jobs.required(jobs.command((*draw, "--holdout", "0.5"), folder / "held")))
     return result
 
 
@@ -115,9 +86,9 @@ def main() -> None:
     for shape in options.shapes:
         for rows in (int(float(item)) for item in options.rows.split(",")):
             with TemporaryDirectory() as folder:
-                for job, (without, with_links) in usages(rows, shape, Path(folder)).items():
+                for job, (without, with_links) in costs(rows, shape, Path(folder)).items():
                     growth = (with_links.peak - without.peak) * 2**20 / rows
-                    cells = f"{without.seconds:.1f} | {with_links.seconds:.1f} | {without.peak:.0f}"
+                    cells = f"{without.cpu:.1f} | {with_links.cpu:.1f} | {without.peak:.0f}"
                     print(
                         f"| {job} | {shape} | {rows:,} | {cells} | {with_links.peak:.0f} | {growth:.0f} |", flush=True
                     )

@@ -8,27 +8,17 @@ files. The peak is that of the process.
 """
 
 import argparse
-import os
-import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from engine_rows import jobs
+
 SEED, SOURCES, WORDS = 0, 5, 40
-PROGRAM = """
-import resource
-from pipelines.shared.cli import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
-usage = resource.getrusage(resource.RUSAGE_SELF)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
-"""
 
 
 def write_sources(rows: int, folder: Path) -> None:
@@ -47,16 +37,6 @@ def write_sources(rows: int, folder: Path) -> None:
         frame.write_parquet(path, row_group_size=20_000)
 
 
-def measured(data: Path, out: Path, scorers: Sequence[str]) -> tuple[float, float]:
-    """Score data in one process; return its CPU-seconds and its peak in MB."""
-    chosen = [word for scorer in scorers for word in ("--scorer", scorer)]
-    command = [sys.executable, "-c", PROGRAM, "score", str(data), *chosen, "--workers", "1", "--out", str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    reply = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    seconds, peak = map(float, reply.stdout.split()[-2:])
-    return seconds, peak
-
-
 def main() -> None:
     """Measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -68,11 +48,11 @@ def main() -> None:
         with TemporaryDirectory() as name:
             folder = Path(name)
             write_sources(rows, folder / "data")
-            alone = measured(folder / "data", folder / "alone", ["duplicates"])
-            both = measured(folder / "data", folder / "both", ["duplicates", "agreement"])
+            alone = jobs.required(jobs.score(folder / "data", ["duplicates"], folder / "alone"))
+            both = jobs.required(jobs.score(folder / "data", ["duplicates", "agreement"], folder / "both"))
             scores = pl.read_parquet(folder / "both" / "**" / "*.scores.parquet", columns=["score.agreement"])
         shared = (scores["score.agreement"] > 0).mean()
-        cells = [f"{alone[0]:.2f}", f"{alone[1]:.0f}", f"{both[0]:.2f}", f"{both[1]:.0f}", f"{shared:.2f}"]
+        cells = [f"{alone.cpu:.2f}", f"{alone.peak:.0f}", f"{both.cpu:.2f}", f"{both.peak:.0f}", f"{shared:.2f}"]
         print(f"| {rows} | {' | '.join(cells)} |", flush=True)
 
 

@@ -32,9 +32,7 @@ def main() -> None:
         pl.DataFrame({"text": [text(round(size * 1e6))]}).write_parquet(folder / "data.parquet")
         lines = []
         for number, scorer in enumerate(SCORERS):
-            cost = jobs.score(folder / "data.parquet", [scorer], folder / f"out{number}")
-            if cost.error:
-                raise SystemExit(cost.error)
+            cost = jobs.required(jobs.score(folder / "data.parquet", [scorer], folder / f"out{number}"))
             lines.append({"scorer": scorer, "peak MB": round(cost.peak), "CPU s": round(cost.cpu, 1)})
     print(f"one text of {size:g} MB")
     print(pl.DataFrame(lines))
