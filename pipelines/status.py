@@ -1,7 +1,8 @@
-"""Show which files of a score folder are done, how far each step of a run came, or whether another job has ended.
+"""Show how far the job of a folder came: its files, the steps of a run, or whether it has ended.
 
-A file is done, begun, still to do, set aside because it cannot be read, or refused because it or the job changed. The
-column `why` gives the reason, or the number of bad lines. The size of the cache of scorers that learn is shown too.
+A file of a score folder is done, begun, still to do, set aside because it cannot be read, or refused because it or the
+job changed. The column `why` gives the reason, or the number of bad lines. The size of the cache of scorers that learn
+is shown too.
 
 Example: curate status scores/
 """
@@ -33,7 +34,7 @@ def main(
     ],
     as_json: Json = False,
 ) -> None:
-    """Show the state of a score folder."""
+    """Show how far the job of a folder came."""
     import polars as pl
 
     from curate.errors import SchemaError, amount

@@ -187,7 +187,7 @@ def test_every_mistyped_option_of_a_scorer_is_caught(tmp_path_factory, option, l
 
 @pytest.mark.parametrize("table", keys.JOBS)
 def test_the_keys_are_the_flags_of_the_command(table):
-    """A flag of a command that is no key of the recipe must be one of the whole run, or follow from it."""
+    """A flag that is no key of the recipe belongs to the whole run, or the run sets it."""
     names = {flag.removeprefix("--").replace("-", "_") for flag in flags(source(keys.JOBS[table].name))}
     parameters = {key.parameter for key in keys.keys(table).values()}
     of_the_run = OF_THE_COMMAND | keys.JOBS[table].set_by_run

@@ -120,7 +120,10 @@ def _apply_even_cap(
 
 
 def _rows_by_value(ranked: RankedRows, codes: Codes, number: int, *, in_tokens: bool) -> ExternalSort:
-    """Return the ranked rows to sort by the value of a capped column, those of a value in the order of the rule."""
+    """Return the ranked rows, to be sorted by the value of a capped column.
+
+    Rows with one value come in the order of the rule.
+    """
     weights = (lambda tokens: tokens) if in_tokens else None
     value = f"{VALUE}{number}"
     return ranked.sort(codes, weights=weights, cells=lambda rows: np.asarray(rows[value]), by_cell=True)
